@@ -1,0 +1,1 @@
+"""FastAPI routes: OpenAI-compatible, platform, health."""

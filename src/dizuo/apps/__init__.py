@@ -1,0 +1,1 @@
+"""What a person uses: threads now, app files and bundles later."""

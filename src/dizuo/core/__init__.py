@@ -1,0 +1,1 @@
+"""The shared nouns, the errors and the protocols. Standard library and pydantic only."""

@@ -1,0 +1,46 @@
+"""The one stream of events that runs from a model or an app to a face. Each face only renders them."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from dizuo.core.documents import Answer, Citation
+from dizuo.core.messages import Noun, Usage
+
+
+class TextDelta(Noun):
+    type: Literal["text"] = "text"
+    text: str
+
+
+class CitationFound(Noun):
+    """Comes before the text that refers to it as [index]; sent again, same index, when the check of its
+    support is done and found it wanting."""
+
+    type: Literal["citation"] = "citation"
+    index: int  # 1-based, as in the text
+    citation: Citation
+
+
+class UsageReported(Noun):
+    type: Literal["usage"] = "usage"
+    usage: Usage
+
+
+class Done(Noun):
+    """The last event of a stream that went well. An app's stream carries the whole answer."""
+
+    type: Literal["done"] = "done"
+    finish_reason: Literal["stop", "length", "tool_calls", "content_filter"] = "stop"
+    answer: Answer | None = None
+
+
+class Failed(Noun):
+    """The last event of a stream that broke midway: never a silent cut."""
+
+    type: Literal["failed"] = "failed"
+    code: str
+    message: str
+
+
+Event = Annotated[TextDelta | CitationFound | UsageReported | Done | Failed, Field(discriminator="type")]

@@ -1,0 +1,1 @@
+"""Scenario + subject + metric; drives everything from outside."""

@@ -1,0 +1,1 @@
+"""A checkpoint becomes tokens, vectors, labels or pictures."""

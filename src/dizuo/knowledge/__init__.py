@@ -1,0 +1,1 @@
+"""Named collections of documents: parse, chunk, index, find, answer."""

@@ -1,0 +1,1 @@
+"""Architectures as plain PyTorch modules; weights to and from the Hugging Face layout."""

@@ -1,0 +1,1 @@
+"""Settings, database, blobs, durable jobs, identity, telemetry, the language catalogue."""

@@ -1,0 +1,130 @@
+"""The settings: one table of name, type, default, environment variable and a sentence.
+
+Default < file (`DIZUO_HOME/config.toml`) < environment < flag. Validation, `dizuo config show` and the docs
+page come from the same table. Only `wiring.py` reads the environment; it hands the mapping in here.
+"""
+
+import dataclasses
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import platformdirs
+
+from dizuo.core.errors import UserError
+
+Source = Literal["default", "file", "environment", "flag"]
+
+
+def _setting(default: Any, env: str, help: str, *, choices: tuple[str, ...] = (), secret: bool = False) -> Any:
+    return field(default=default, metadata={"env": env, "help": help, "choices": choices, "secret": secret})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every setting of the server and the command line."""
+
+    home: Path
+    host: str = _setting("127.0.0.1", "DIZUO_HOST", "address the server binds to; loopback unless you say otherwise")
+    port: int = _setting(8000, "DIZUO_PORT", "TCP port of the server")
+    database_url: str = _setting("", "DIZUO_DATABASE_URL", "SQLAlchemy URL; empty: SQLite in DIZUO_HOME/dizuo.db")
+    data: str = _setting("", "DIZUO_DATA", "folder with data sets for training, tests and benchmarks")
+    language: str = _setting(
+        "auto", "DIZUO_LANGUAGE", "language of messages; auto follows the terminal or browser", choices=("auto", "en", "zh")
+    )
+    model: str = _setting("", "DIZUO_MODEL", "chat model that writes answers, provider/name; empty: answers are quotations")
+    model_base_url: str = _setting(
+        "", "DIZUO_MODEL_BASE_URL", "OpenAI-compatible endpoint of that model, such as http://127.0.0.1:11434/v1"
+    )
+    model_api_key: str = _setting("", "DIZUO_MODEL_API_KEY", "key for that endpoint", secret=True)
+    embedder: str = _setting("local/minilm", "DIZUO_EMBEDDER", "embedding model; empty: keyword search only")
+    max_file_mb: int = _setting(100, "DIZUO_MAX_FILE_MB", "largest single file that is read, in MiB")
+    max_archive_mb: int = _setting(1000, "DIZUO_MAX_ARCHIVE_MB", "most that one archive may unpack to, in MiB")
+    log_level: str = _setting(
+        "info", "DIZUO_LOG_LEVEL", "least severe log line written", choices=("debug", "info", "warning", "error")
+    )
+    log_format: str = _setting("text", "DIZUO_LOG_FORMAT", "how log lines look", choices=("text", "json"))
+    otlp_endpoint: str = _setting("", "DIZUO_OTLP_ENDPOINT", "OTLP/HTTP collector for OpenTelemetry spans; empty: off")
+
+    def resolved_database_url(self) -> str:
+        return self.database_url or f"sqlite:///{self.home / 'dizuo.db'}"
+
+
+@dataclass(frozen=True)
+class LoadedSettings:
+    values: Settings
+    sources: Mapping[str, Source]  # setting name -> where its value came from
+
+
+def fields() -> list[dataclasses.Field[Any]]:
+    """The rows of the table, `home` apart (it says where the file is)."""
+    return [f for f in dataclasses.fields(Settings) if f.name != "home"]
+
+
+def load(environ: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> LoadedSettings:
+    """Merges the four sources. Flags that are None count as not given.
+
+    Raises UserError for an unknown name (with the nearest valid one), a wrong type or an unknown choice.
+    """
+    flags = {k: v for k, v in (flags or {}).items() if v is not None}
+    home = Path(flags.pop("home", None) or environ.get("DIZUO_HOME") or platformdirs.user_data_dir("dizuo", False))
+    home = home.expanduser().absolute()
+    table = {f.name: f for f in fields()}
+    merged: dict[str, tuple[Any, Source]] = {name: (f.default, "default") for name, f in table.items()}
+
+    file = home / "config.toml"
+    if file.is_file():
+        try:
+            content = tomllib.loads(file.read_text("utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UserError("{file} is not valid TOML: {reason}", file=file, reason=error) from None
+        for name, value in content.items():
+            merged[_known(name, table, str(file))] = (value, "file")
+    for name, f in table.items():
+        if f.metadata["env"] in environ:
+            merged[name] = (environ[f.metadata["env"]], "environment")
+    for name, value in flags.items():
+        merged[_known(name, table, "the command line")] = (value, "flag")
+
+    values = {name: _checked(table[name], value, source) for name, (value, source) in merged.items()}
+    return LoadedSettings(Settings(home=home, **values), {name: source for name, (_, source) in merged.items()})
+
+
+def _known(name: str, table: Mapping[str, Any], where: str) -> str:
+    if name in table:
+        return name
+    near = difflib.get_close_matches(name, table, n=1)
+    raise UserError(
+        "{where} sets {name!r}, which is not a setting. Nearest: {near}. All: dizuo config show",
+        where=where,
+        name=name,
+        near=near[0] if near else "-",
+    )
+
+
+def _checked(f: dataclasses.Field[Any], value: Any, source: str) -> Any:
+    if f.type in (int, "int"):
+        try:
+            number = int(value)
+        except (TypeError, ValueError):
+            number = -1
+        if isinstance(value, bool) or number < 0:
+            raise UserError(
+                "Setting {name} ({source}) must be a whole number, not {value!r}.", name=f.name, source=source, value=value
+            )
+        return number
+    if not isinstance(value, str):
+        raise UserError("Setting {name} ({source}) must be text, not {value!r}.", name=f.name, source=source, value=value)
+    choices = f.metadata["choices"]
+    if choices and value not in choices:
+        raise UserError(
+            "Setting {name} ({source}) is {value!r}; it must be one of {choices}.",
+            name=f.name,
+            source=source,
+            value=value,
+            choices=", ".join(choices),
+        )
+    return value

@@ -1,0 +1,111 @@
+"""The one place that reads the environment and joins the parts.
+
+Every face opens a `House` and calls what hangs from it; each part is made when first used.
+"""
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
+
+from dizuo.platform import settings as settings_table
+from dizuo.platform.blobs import Blobs
+from dizuo.platform.database import Database
+
+if TYPE_CHECKING:
+    from dizuo.apps.threads import Threads
+    from dizuo.core.protocols import ChatModel, Embedder
+    from dizuo.gateway.models import Models
+    from dizuo.knowledge.answer import Answerer
+    from dizuo.knowledge.library import Library
+    from dizuo.platform.identity import Identity
+    from dizuo.platform.jobs import Jobs
+
+
+class House:
+    """All parts of one Dizuo instance (one DIZUO_HOME), joined."""
+
+    def __init__(self, loaded: settings_table.LoadedSettings) -> None:
+        self.settings = loaded.values
+        self.setting_sources = loaded.sources
+
+    @classmethod
+    def open(cls, environ: Mapping[str, str] | None = None, **flags: Any) -> Self:
+        """Reads the settings and brings the database to the present schema (after a snapshot, where it holds data).
+
+        Raises UserError for a bad setting or an unreachable database.
+        """
+        from dizuo.platform import migrate
+
+        house = cls(settings_table.load(os.environ if environ is None else environ, flags))
+        house.settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        migrate.upgrade(house.database, house.blobs, house.settings.home)
+        return house
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stops the worker, if this process is it, and lets go of the database."""
+        for part in ("jobs", "library", "database"):
+            if part in self.__dict__:
+                self.__dict__.pop(part).close()
+
+    @cached_property
+    def database(self) -> Database:
+        return Database(self.settings.resolved_database_url())
+
+    @cached_property
+    def blobs(self) -> Blobs:
+        return Blobs(self.settings.home / "blobs")
+
+    @cached_property
+    def jobs(self) -> "Jobs":
+        """Durable jobs, with every kind registered."""
+        from dizuo.platform.jobs import Jobs
+
+        jobs = Jobs(self.database, self.settings.home)
+        jobs.register("knowledge.add", lambda context: self.library.run_add(context))
+        return jobs
+
+    @cached_property
+    def identity(self) -> "Identity":
+        from dizuo.platform.identity import Identity
+
+        return Identity(self.database)
+
+    @cached_property
+    def embedder(self) -> "Embedder | None":
+        return self.models.embedder(self.settings.embedder) if self.settings.embedder else None
+
+    @cached_property
+    def chat_model(self) -> "ChatModel | None":
+        """The model that writes answers, or None: answers are quotations then."""
+        return self.models.chat(self.settings.model) if self.settings.model else None
+
+    @cached_property
+    def models(self) -> "Models":
+        from dizuo.gateway.models import Models
+
+        return Models(self.settings.model, self.settings.model_base_url, self.settings.model_api_key)
+
+    @cached_property
+    def library(self) -> "Library":
+        from dizuo.knowledge.library import Library
+
+        return Library(self.database, self.blobs, lambda: self.jobs, lambda: self.embedder, self.settings)
+
+    @cached_property
+    def answerer(self) -> "Answerer":
+        from dizuo.knowledge.answer import Answerer
+
+        return Answerer(self.library, self.chat_model, self.embedder)
+
+    @cached_property
+    def threads(self) -> "Threads":
+        from dizuo.apps.threads import Threads
+
+        return Threads(self.database)
