@@ -3,7 +3,8 @@
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -53,6 +54,9 @@ class Blobs:
             raise NotFound("The stored file {name} is missing. Run: dizuo repair", name=name[:12])
         return path
 
+    def exists(self, name: str) -> bool:
+        return self._path(name).is_file()
+
     def delete(self, name: str) -> None:
         self._path(name).unlink(missing_ok=True)
 
@@ -60,6 +64,15 @@ class Blobs:
         """Every stored blob."""
         for path in self.folder.glob("??/*"):
             yield path.name
+
+    def sweep(self, keep: Container[str], min_age_s: float) -> int:
+        """Deletes blobs not in `keep`, and unfinished ones, that are older than `min_age_s` seconds; how many."""
+        newest = time.time() - min_age_s
+        stale = [path for path in self.folder.glob("??/*") if path.name not in keep]
+        stale = [path for path in [*stale, *self.folder.glob("incoming-*")] if path.stat().st_mtime <= newest]
+        for path in stale:
+            path.unlink(missing_ok=True)
+        return len(stale)
 
     def _path(self, name: str) -> Path:
         if len(name) != 64 or not all(c in "0123456789abcdef" for c in name):
