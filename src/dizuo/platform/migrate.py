@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
 
 from dizuo.core.errors import Unavailable, UserError
 from dizuo.platform.blobs import Blobs
@@ -90,7 +91,7 @@ def _present(database: Database) -> str | None:
     try:
         with database.read() as connection:
             return revision(connection)
-    except sa.exc.OperationalError as error:
+    except OperationalError as error:
         raise Unavailable(
             "The database {url} cannot be reached: {reason}. Check DIZUO_DATABASE_URL.",
             url=sa.make_url(database.url).render_as_string(hide_password=True),
