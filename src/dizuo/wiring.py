@@ -86,6 +86,20 @@ class House:
         """The model that writes answers, or None: answers are quotations then."""
         return self.models.chat(self.settings.model) if self.settings.model else None
 
+    def chat(self, name: str) -> "ChatModel":
+        """The chat model of that name; `knowledge/NAME` answers from that knowledge base.
+
+        Raises NotFound, naming those that exist.
+        """
+        from dizuo.knowledge.answer import KnowledgeModel
+
+        if name.startswith("knowledge/"):
+            knowledge = self.library.get(name.removeprefix("knowledge/"))
+            return KnowledgeModel(self.answerer, knowledge.name)
+        if self.chat_model is not None and name == self.chat_model.name:
+            return self.chat_model
+        return self.models.chat(name)
+
     @cached_property
     def models(self) -> "Models":
         from dizuo.gateway.models import Models

@@ -6,6 +6,7 @@ page come from the same table. Only `wiring.py` reads the environment; it hands 
 
 import dataclasses
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,10 @@ from typing import Any, Literal
 import platformdirs
 
 from dizuo.core.errors import UserError
+from dizuo.core.messages import Noun
+
+_MASK = "********"
+_PASSWORD_IN_URL = re.compile(r"(://[^:/@\s]*:)[^@\s]+(@)")
 
 Source = Literal["default", "file", "environment", "flag"]
 
@@ -30,12 +35,20 @@ class Settings:
     home: Path
     host: str = _setting("127.0.0.1", "DIZUO_HOST", "address the server binds to; loopback unless you say otherwise")
     port: int = _setting(8000, "DIZUO_PORT", "TCP port of the server")
+    allowed_hosts: str = _setting(
+        "", "DIZUO_ALLOWED_HOSTS", "further host names that the server answers to, comma-separated, such as a proxy's"
+    )
     database_url: str = _setting("", "DIZUO_DATABASE_URL", "SQLAlchemy URL; empty: SQLite in DIZUO_HOME/dizuo.db")
     data: str = _setting("", "DIZUO_DATA", "folder with data sets for training, tests and benchmarks")
     language: str = _setting(
-        "auto", "DIZUO_LANGUAGE", "language of messages; auto follows the terminal or browser", choices=("auto", "en", "zh")
+        "auto",
+        "DIZUO_LANGUAGE",
+        "language of messages; auto follows the terminal or browser",
+        choices=("auto", "en", "zh"),
     )
-    model: str = _setting("", "DIZUO_MODEL", "chat model that writes answers, provider/name; empty: answers are quotations")
+    model: str = _setting(
+        "", "DIZUO_MODEL", "chat model that writes answers, provider/name; empty: answers are quotations"
+    )
     model_base_url: str = _setting(
         "", "DIZUO_MODEL_BASE_URL", "OpenAI-compatible endpoint of that model, such as http://127.0.0.1:11434/v1"
     )
@@ -53,10 +66,40 @@ class Settings:
         return self.database_url or f"sqlite:///{self.home / 'dizuo.db'}"
 
 
+class ShownSetting(Noun):
+    """A setting as it may be shown: keys, and passwords inside addresses, are masked."""
+
+    name: str
+    value: int | str
+    source: Source
+    environment: str
+    help: str
+
+
 @dataclass(frozen=True)
 class LoadedSettings:
     values: Settings
     sources: Mapping[str, Source]  # setting name -> where its value came from
+
+
+def shown(values: Settings, sources: Mapping[str, Source]) -> list[ShownSetting]:
+    """The rows of the table with their values, for people."""
+    return [
+        ShownSetting(
+            name=f.name,
+            value=_masked(getattr(values, f.name), f.metadata["secret"]),
+            source=sources[f.name],
+            environment=f.metadata["env"],
+            help=f.metadata["help"],
+        )
+        for f in fields()
+    ]
+
+
+def _masked(value: int | str, secret: bool) -> int | str:
+    if secret:
+        return _MASK if value else value
+    return _PASSWORD_IN_URL.sub(rf"\g<1>{_MASK}\g<2>", value) if isinstance(value, str) else value
 
 
 def fields() -> list[dataclasses.Field[Any]]:
@@ -113,11 +156,16 @@ def _checked(f: dataclasses.Field[Any], value: Any, source: str) -> Any:
             number = -1
         if isinstance(value, bool) or number < 0:
             raise UserError(
-                "Setting {name} ({source}) must be a whole number, not {value!r}.", name=f.name, source=source, value=value
+                "Setting {name} ({source}) must be a whole number, not {value!r}.",
+                name=f.name,
+                source=source,
+                value=value,
             )
         return number
     if not isinstance(value, str):
-        raise UserError("Setting {name} ({source}) must be text, not {value!r}.", name=f.name, source=source, value=value)
+        raise UserError(
+            "Setting {name} ({source}) must be text, not {value!r}.", name=f.name, source=source, value=value
+        )
     choices = f.metadata["choices"]
     if choices and value not in choices:
         raise UserError(

@@ -1,0 +1,184 @@
+"""Around every request: an id, a log line, a count; hosts and origins that may call; size; security headers.
+
+One plain ASGI class rather than Starlette's BaseHTTPMiddleware, which would hide a client's disconnect from
+the routes that stream.
+"""
+
+import ipaddress
+import logging
+import re
+import secrets
+import socket
+import time
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from dizuo.api.auth import COOKIE, SAFE_METHODS
+from dizuo.api.errors import response
+from dizuo.core.errors import DizuoError, NotAllowed, TooLarge, UserError
+from dizuo.platform import telemetry
+from dizuo.platform.settings import Settings
+
+logger = logging.getLogger("dizuo.http")
+
+JSON_LIMIT_BYTES = 8 << 20  # 2,048 long texts to embed fit
+_REQUEST_ID = re.compile(r"[\w.\-]{1,64}", re.ASCII)
+_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
+_UPLOADS = re.compile(r"/api/knowledge/[^/]+/documents")
+
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+_API_HEADERS = {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'", "Cache-Control": "no-store"}
+_PAGE_HEADERS = {"Content-Security-Policy": "frame-ancestors 'none'; object-src 'none'; base-uri 'self'"}
+
+
+class Border:
+    """What every request passes on its way in and out."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self.app = app
+        self._hosts = _host_names(settings)
+        self._upload_limit_bytes = (max(settings.max_archive_mb, settings.max_file_mb) + 1) << 20
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._websocket(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            self._check_caller(scope, cookie_matters=False)
+        except UserError as error:
+            logger.warning("websocket refused: %s", error)
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": ""})
+            return
+        await self.app(scope, receive, send)
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        scope.setdefault("state", {})["request_id"] = request_id
+        token = telemetry.request_id.set(request_id)
+        started_s = time.perf_counter()
+        status = 0
+        is_api = _is_api(scope["path"])
+
+        async def send_marked(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                for name, value in (_HEADERS | (_API_HEADERS if is_api else _PAGE_HEADERS)).items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            self._check_caller(scope, cookie_matters=True)
+            limited = _limited(receive, self._limit(scope), Headers(scope=scope))
+            await self.app(scope, limited, send_marked)
+        except Exception as error:
+            if not isinstance(error, DizuoError):
+                logger.exception("unforeseen error in %s %s", scope["method"], scope["path"])
+            if status:
+                raise  # half a response is out: the server cuts the connection, so that nobody takes it for whole
+            await response(scope, error)(scope, receive, send_marked)
+        finally:
+            # 499, as nginx has it: the client left before there was an answer.
+            self._record(scope, status or 499, time.perf_counter() - started_s)
+            telemetry.request_id.reset(token)
+
+    def _check_caller(self, scope: Scope, *, cookie_matters: bool) -> None:
+        """Refuses names that are not ours (DNS rebinding) and pages of other origins that lean on a cookie."""
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
+        name = _host_name(host)
+        if name not in self._hosts and not _is_address(name):
+            raise UserError(
+                "This server does not answer to the host name {host!r}. Names that a proxy or network gives it belong "
+                "into the setting allowed_hosts.",
+                host=host[:100],
+            )
+        origin = headers.get("origin")
+        if origin is None or urlsplit(origin).netloc.lower() == host.lower():
+            return
+        by_cookie = "authorization" not in headers and COOKIE in headers.get("cookie", "")
+        if not cookie_matters or (by_cookie and scope["method"] not in SAFE_METHODS):
+            raise NotAllowed("A page of {origin!r} may not use a session of this server.", origin=origin[:100])
+
+    def _limit(self, scope: Scope) -> int:
+        path = scope["path"]
+        if _UPLOADS.fullmatch(path) or not _is_api(path):
+            return self._upload_limit_bytes
+        return JSON_LIMIT_BYTES
+
+    @staticmethod
+    def _record(scope: Scope, status: int, seconds: float) -> None:
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        route = getattr(scope.get("route"), "path", None) or ("unmatched" if _is_api(scope["path"]) else "studio")
+        telemetry.observe_request(method, route, status, seconds)
+        # Without the query string: it holds what people look for.
+        level = logging.DEBUG if route in ("/healthz", "/readyz", "/metrics", "studio") else logging.INFO
+        logger.log(level, "%s %s %d %.1f ms", scope["method"], scope["path"], status, seconds * 1000)
+
+
+def _limited(receive: Receive, limit_bytes: int, headers: Headers) -> Receive:
+    """The same, but a body over the limit is an error: at once where it says its length, else when it gets there."""
+    declared = headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limit_bytes:
+        raise TooLarge(
+            "The request is {size_mb} MiB; this address takes {limit_mb} MiB. Send less at once.",
+            size_mb=int(declared) >> 20,
+            limit_mb=limit_bytes >> 20,
+        )
+    seen = 0
+
+    async def counted() -> Message:
+        nonlocal seen
+        message = await receive()
+        if message["type"] == "http.request":
+            seen += len(message.get("body", b""))
+            if seen > limit_bytes:
+                raise HTTPException(413)  # FastAPI lets this kind through while it reads a body, and no other
+        return message
+
+    return counted
+
+
+def _is_api(path: str) -> bool:
+    return path.startswith(("/api/", "/v1/")) or path in ("/api", "/v1", "/healthz", "/readyz", "/metrics")
+
+
+def _host_names(settings: Settings) -> frozenset[str]:
+    own = {"localhost", settings.host.lower(), socket.gethostname().lower()}
+    more = {name.strip().lower() for name in settings.allowed_hosts.split(",") if name.strip()}
+    return frozenset(own | more)
+
+
+def _host_name(host: str) -> str:
+    """The host of a Host header, without its port and brackets."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def _is_address(name: str) -> bool:
+    # A rebinding attack needs a name whose address the attacker can change; a bare address is none.
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

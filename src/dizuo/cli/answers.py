@@ -1,0 +1,81 @@
+"""Showing an answer as it is written, with its numbered citations below."""
+
+import re
+from collections.abc import AsyncIterator, Sequence
+
+from dizuo.cli.terminal import Terminal, clean
+from dizuo.core.documents import Answer, Citation
+from dizuo.core.errors import ModelError
+from dizuo.core.events import Done, Event, Failed, TextDelta
+
+_MARK = re.compile(r"(\[\d+\])")
+_HALF_A_MARK = re.compile(r"\[\d*$")
+
+
+class AnswerView:
+    """Prints the text of an answer piece by piece, its [1] marks in colour. Silent with --json."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self.terminal = terminal
+        self.text = ""
+        self._held = ""  # the start of a mark whose end has not come yet
+
+    async def show(self, events: AsyncIterator[Event]) -> Answer:
+        """Shows the events to their end and returns the answer. Raises ModelError where the stream breaks off."""
+        with self.terminal.waiting(self.terminal.t("Looking for the answer…")):
+            event = await anext(events, None)
+        while event is not None:
+            if isinstance(event, TextDelta):
+                self._write(event.text)
+            elif isinstance(event, Failed):
+                self._end()
+                raise ModelError("{message}", message=event.message)
+            elif isinstance(event, Done) and event.answer is not None:
+                self._end()
+                return event.answer
+            event = await anext(events, None)
+        self._end()
+        raise ModelError("The answer broke off before its end. Ask again.")
+
+    def _write(self, delta: str) -> None:
+        self.text += delta
+        pieces = self._held + delta
+        half = _HALF_A_MARK.search(pieces)
+        self._held = half[0] if half else ""
+        self._print(pieces[: half.start()] if half else pieces)
+
+    def _end(self) -> None:
+        if self.text:
+            self._print(self._held + "\n")
+        self._held = ""
+
+    def _print(self, text: str) -> None:
+        from rich.text import Text
+
+        if self.terminal.as_json or not text:
+            return
+        styled = Text()
+        for part in _MARK.split(clean(text)):
+            styled.append(part, style="bold cyan" if _MARK.fullmatch(part) else "")
+        self.terminal.out.print(styled, end="", soft_wrap=True)
+        self.terminal.out.file.flush()
+
+
+def show_citations(terminal: Terminal, citations: Sequence[Citation]) -> None:
+    """The places that an answer stands on, numbered as its marks are."""
+    for number, citation in enumerate(citations, start=1):
+        place = [citation.document]
+        if citation.page is not None:
+            place.append(terminal.t("page {page}", page=citation.page))
+        terminal.show()
+        terminal.show(f"[{number}] {' · '.join(place)}", style="bold cyan")
+        terminal.show("    " + " ".join(citation.quote.split()), style="dim")
+        if not citation.supported:
+            terminal.show("    " + terminal.t("This passage does not bear out what was said."), style="yellow")
+
+
+def show_footer(terminal: Terminal, answer: Answer) -> None:
+    """Which model answered and how long it took, on stderr: not part of the answer."""
+    terminal.say(
+        "\n" + terminal.t("{model}, {seconds} s", model=answer.model, seconds=f"{answer.seconds:.2f}"), style="dim"
+    )

@@ -1,0 +1,169 @@
+"""The server: API and studio in one process, with the jobs' worker and a warm embedder behind them."""
+
+import errno
+import ipaddress
+import logging
+import socket
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from dizuo.core.errors import UserError
+from dizuo.wiring import House
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+logger = logging.getLogger(__name__)
+
+_WORKER_RETRY_S = 5.0  # how soon this process takes over when another that did the jobs has died
+_GRACE_S = 10  # how long open streams may go on after a stop is asked for
+
+
+class Backstage:
+    """What works behind the server in threads of its own: the jobs' worker, and loading the embedder."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._stopped = threading.Event()
+        self._worker_runs = False
+        self._embedder_ready = house.embedder is None
+        self._threads = [
+            threading.Thread(target=self._keep_worker, name="dizuo-worker-keeper", daemon=True),
+            threading.Thread(target=self._warm_embedder, name="dizuo-embedder-warmer", daemon=True),
+        ]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Ends the keeper. The worker itself ends with the house."""
+        self._stopped.set()
+        self._threads[0].join(timeout=_GRACE_S)
+
+    def missing(self) -> list[str]:
+        """What /readyz has to wait for."""
+        missing = []
+        if not self._worker_runs:
+            missing.append("worker")
+        if not self._embedder_ready:
+            missing.append("embedder")
+        return missing
+
+    def _keep_worker(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                # False: another process of this instance is the worker already; it may die before we do.
+                self._house.jobs.start()
+                self._worker_runs = True
+            except Exception:
+                self._worker_runs = False
+                logger.exception("the jobs' worker does not start; trying again in %.0f s", _WORKER_RETRY_S)
+            self._stopped.wait(_WORKER_RETRY_S)
+
+    def _warm_embedder(self) -> None:
+        embedder = self._house.embedder
+        try:
+            if embedder is not None:
+                embedder.embed(["warm"])
+            self._embedder_ready = True
+        except Exception:
+            logger.exception("the embedder does not load; search goes by keywords alone")
+
+
+def build(house: House, backstage: Backstage) -> "FastAPI":
+    """API and studio over one house."""
+    from dizuo.api.server import create_app
+    from dizuo.studio import pages
+
+    app = create_app(house, backstage.missing)
+    pages.mount(app, house)
+    return app
+
+
+def serve(house: House, *, ready: Callable[[str], None] | None = None) -> None:
+    """Serves until SIGINT or SIGTERM. `ready` is called with the address, in a thread, once it answers.
+
+    Raises UserError when the port is taken, and when the host is not loopback while the owner has no password.
+    """
+    import uvicorn
+
+    settings = house.settings
+    _refuse_open_door(house)
+    listener = _listen(settings.host, settings.port)
+    address = _address(listener)
+    backstage = Backstage(house)
+    try:
+        app = build(house, backstage)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                log_config=None,  # ours: platform/telemetry.py
+                access_log=False,  # one line per request comes from api/middleware.py
+                server_header=False,
+                timeout_graceful_shutdown=_GRACE_S,
+                lifespan="on",
+            )
+        )
+        if ready is not None:
+            threading.Thread(target=_call_when_up, args=(server, ready, address), daemon=True).start()
+        backstage.start()
+        server.run(sockets=[listener])
+    finally:
+        backstage.stop()
+        listener.close()
+
+
+def _call_when_up(server: object, ready: Callable[[str], None], address: str) -> None:
+    while not getattr(server, "started", False):
+        if getattr(server, "should_exit", False):
+            return
+        threading.Event().wait(0.02)
+    try:
+        ready(address)
+    except Exception:
+        logger.exception("what was to be done after the start failed; the server goes on")
+
+
+def _refuse_open_door(house: House) -> None:
+    if not _is_loopback(house.settings.host) and house.identity.owner_needs_link():
+        raise UserError(
+            "The host {host} can be reached from other machines, and the owner has no password yet: whoever comes first "
+            "could take this instance. Start it on 127.0.0.1, open the one-time link, set a password, then start again.",
+            host=house.settings.host,
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise UserError(
+                "Port {port} on {host} is taken by another program. Choose another: dizuo up --port {other}",
+                port=port,
+                host=host,
+                other=port + 1,
+            ) from None
+        raise UserError(
+            "The server cannot listen on {host}, port {port}: {reason}. Choose others with --host and --port.",
+            host=host,
+            port=port,
+            reason=error.strerror or error,
+        ) from None
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):  # noqa: S104  # only shown
+        host = "127.0.0.1" if host == "0.0.0.0" else "::1"  # noqa: S104
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
