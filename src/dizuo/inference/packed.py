@@ -1,0 +1,39 @@
+"""Linear layers with their weights laid out once for the processor, for inference on a CPU."""
+
+import torch
+from torch import nn
+
+
+class PackedLinear(nn.Module):
+    """`nn.Linear` with its weight in oneDNN's blocked layout.
+
+    PyTorch hands float32 products to MKL, which on AMD processors does not use AVX-512, and packs the weight anew in
+    every call. Measured on 2 cores of an AMD EPYC (Zen 5), one thread: 5.7 ms to 2.2 ms for a query of 13 tokens, 2.4
+    times the tokens a second in batches of 2,048. The operators are those that torch.compile emits; they are not
+    public, which is why torch is pinned, and `pack` falls back to what it was given.
+    """
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        # 64 is the number of rows that the layout is chosen for; any number is computed right.
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), 64)
+        self.bias = linear.bias
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(…, C) to (…, O), as `nn.Linear`."""
+        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+
+
+def pack(model: nn.Module) -> None:
+    """Replaces every linear layer of a model by its packed form, where this build of PyTorch and processor can."""
+    if not torch.backends.mkldnn.is_available():
+        return
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) is nn.Linear:
+                try:
+                    packed = PackedLinear(child)
+                    packed(child.weight.new_zeros(1, child.in_features))
+                except (AttributeError, NotImplementedError, RuntimeError):
+                    return  # plain layers and packed ones work side by side
+                setattr(parent, name, packed)
