@@ -1,0 +1,201 @@
+"""The worker: hands the jobs to DBOS one after the other, and takes up those that a dead worker left.
+
+DBOS keeps one workflow per job (docs/adr/0003), in tables of its own beside ours. What a job is, and how far it has
+come, is in our rows; the worker only asks which job is next and has it run.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from dizuo.core.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+# A queue of our own: DBOS looks into its internal one, where it would put the jobs of a dead worker, once a second.
+_QUEUE = "dizuo.jobs"
+_QUEUE_POLL_S = 0.25  # several queries each time
+_POLL_S = 0.1  # how soon a job is seen that another process has submitted; one query
+_ORPHAN_S = 5.0  # a workflow that DBOS claimed and then did not begin for so long is handed over again
+_NOTICE_S = 10.0
+
+# DBOS is one per process, and so is what its workflow calls.
+_present: "JobWorker | None" = None
+_only_one = threading.Lock()
+
+
+class JobStopped(BaseException):
+    """The worker is to stop: leaves the body of a job, which goes on at the next start.
+
+    Not an Exception, so that neither the body nor DBOS takes it for a failure: the workflow stays pending.
+    """
+
+
+class JobWorker:
+    """Runs jobs in threads of this process, one at a time. The caller holds the home's worker lock.
+
+    `next_job` names the job that is due; `run` does it, returns when it is over, and raises JobStopped soon after
+    `stopping` is set.
+    """
+
+    def __init__(
+        self,
+        database_url: str,
+        next_job: Callable[[], str | None],
+        run: Callable[[str], None],
+        stopping: threading.Event,
+    ) -> None:
+        self._database_url = database_url
+        self._next_job = next_job
+        self._run = run
+        self._stopping = stopping
+        self._wake = threading.Event()
+        self._running: str | None = None
+        self._idle = threading.Condition()
+        self._hands = threading.Thread(target=self._hand_over_all, name="dizuo-jobs", daemon=True)
+
+    def start(self) -> None:
+        """Launches DBOS. Raises UserError when this process works for another home already."""
+        global _present
+        with _only_one:
+            if _present is not None:
+                raise UserError(
+                    "This process does the jobs of another DIZUO_HOME already. Close that one first, or use another "
+                    "process."
+                )
+            try:
+                _launch(self._database_url)
+            except BaseException:
+                _destroy()
+                raise
+            _present = self
+        self._hands.start()
+
+    def wake(self) -> None:
+        """Says that a job has been submitted."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """After `stopping` is set: returns when the job in hand has come to a safe place."""
+        global _present
+        self._wake.set()
+        self._hands.join()
+        with self._idle:
+            while not self._idle.wait_for(lambda: self._running is None, _NOTICE_S):
+                logger.warning("waiting for job %s to come to a safe place", self._running)
+        with _only_one:
+            _destroy()
+            _present = None
+
+    def _hand_over_all(self) -> None:
+        handed_s = 0.0
+        handed: str | None = None
+        while not self._stopping.is_set():
+            try:
+                due = self._next_job()
+                if due is None or due == self._running:
+                    handed = None
+                else:
+                    if due != handed:
+                        handed, handed_s = due, time.monotonic()
+                    _hand_over(due, is_orphan=time.monotonic() - handed_s > _ORPHAN_S)
+            except Exception:
+                # A database that is locked or gone for a while; the jobs wait in it.
+                logger.exception("the next job cannot be begun; trying again")
+                self._stopping.wait(1)
+            self._wake.wait(_POLL_S)
+            self._wake.clear()
+
+    def work(self, job_id: str) -> None:
+        """What the workflow does. Called by DBOS in a thread of its own."""
+        with self._idle:
+            # DBOS may begin a job twice when it was handed over twice: the second finds it over.
+            self._idle.wait_for(lambda: self._running is None)
+            if self._stopping.is_set():
+                raise JobStopped
+            self._running = job_id
+        try:
+            self._run(job_id)
+        finally:
+            with self._idle:
+                self._running = None
+                self._idle.notify_all()
+            self._wake.set()
+
+
+def _work(job_id: str) -> None:
+    worker = _present
+    if worker is None:
+        raise JobStopped  # DBOS is being shut down around us
+    worker.work(job_id)
+
+
+@cache
+def _workflow() -> Callable[[str], None]:
+    """The one workflow there is, registered with DBOS once per process."""
+    from dbos import DBOS
+
+    # Any number of recoveries: a laptop that is closed again and again must not end a long job.
+    return DBOS.workflow(name="dizuo.job", max_recovery_attempts=None)(_work)
+
+
+def _launch(database_url: str) -> None:
+    from dbos import DBOS
+
+    log = logging.getLogger("dbos")
+    if not log.handlers:  # else DBOS adds a handler of its own, past our format
+        log.addHandler(logging.NullHandler())
+        log.propagate = True
+    _launch_once(database_url)
+    is_new = DBOS.retrieve_queue(_QUEUE) is None
+    DBOS.register_queue(_QUEUE, worker_concurrency=1, polling_interval_sec=_QUEUE_POLL_S)
+    if is_new:
+        # DBOS looks for new queues once a second, but at a launch it looks at once.
+        _destroy()
+        _launch_once(database_url)
+
+
+def _launch_once(database_url: str) -> None:
+    from dbos import DBOS
+
+    DBOS(
+        config={
+            "name": "dizuo",
+            "system_database_url": database_url,
+            # The same in every version and process, so that DBOS takes up whatever the last worker left.
+            "application_version": "1",
+            "executor_id": "worker",
+            "log_level": "WARNING",
+            "use_listen_notify": False,
+            "notification_listener_polling_interval_sec": 0.05,  # we have none; a shutdown waits for this sleep
+            "sys_db_pool_size": 4,
+        }
+    )
+    _workflow()
+    DBOS.launch()
+
+
+def _destroy() -> None:
+    from dbos import DBOS
+
+    DBOS.destroy()
+
+
+def _hand_over(job_id: str, *, is_orphan: bool) -> None:
+    """Sees to it that DBOS has a workflow for a job that is due and not running here."""
+    from dbos import DBOS, SetWorkflowID
+
+    known: Any = DBOS.get_workflow_status(job_id)
+    if known is not None and known.status == "ENQUEUED":
+        return
+    if known is not None and known.status == "PENDING":
+        if is_orphan:
+            DBOS.resume_workflow(job_id, queue_name=_QUEUE)
+        return
+    if known is not None:  # it ended before our row did, or the job has been resumed since
+        DBOS.delete_workflow(job_id)
+    with SetWorkflowID(job_id):
+        DBOS.enqueue_workflow(_QUEUE, _workflow(), job_id)
