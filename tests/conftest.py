@@ -21,12 +21,50 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--database",
+        choices=("sqlite", "postgres"),
+        default="sqlite",
+        help="what keeps the state of every instance that a test opens",
+    )
+
+
+_BOTH = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Which databases a test that opens an instance runs on, where it says so; else the one of `--database`."""
+    if "home" in metafunc.fixturenames:
+        if metafunc.definition.get_closest_marker("both_databases"):
+            metafunc.parametrize("home", _BOTH, indirect=True)
+        elif metafunc.definition.get_closest_marker("sqlite_only"):
+            metafunc.parametrize("home", ["sqlite"], indirect=True)
+
+
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A DIZUO_HOME of the test's own."""
+def home(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A DIZUO_HOME of the test's own, and a database of its own."""
     path = tmp_path / "home"
     monkeypatch.setenv("DIZUO_HOME", str(path))
-    return path
+    url = prepare_home(request, path, getattr(request, "param", None))
+    yield path
+    if url:
+        request.getfixturevalue("postgres_server").drop(url)
+
+
+def prepare_home(request: pytest.FixtureRequest, path: Path, kind: str | None = None) -> str | None:
+    """Sees to it that an instance opened there keeps its state in that kind of database; the URL on PostgreSQL.
+
+    Without a kind, in that of `--database`. The home's config.toml says so: that reaches other processes, too.
+    """
+    if (kind or request.config.getoption("--database")) == "sqlite":
+        return None
+    server = request.getfixturevalue("postgres_server")
+    url: str = server.new_database(like=request.getfixturevalue("postgres_template"))
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    (path / "config.toml").write_text(f'database_url = "{url}"\n')
+    return url
 
 
 @pytest.fixture(scope="session")
@@ -41,11 +79,19 @@ def postgres_server() -> Iterator[Any]:
     server.stop()
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def database_url(request: pytest.FixtureRequest, home: Path) -> Iterator[str]:
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The URL of a migrated, empty PostgreSQL database to copy."""
+    url = postgres_server.new_database()
+    migrated(url, tmp_path_factory.mktemp("template")).close()
+    return url
+
+
+@pytest.fixture(params=_BOTH)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of an empty database, once for each kind."""
     if request.param == "sqlite":
-        yield f"sqlite:///{home / 'dizuo.db'}"
+        yield f"sqlite:///{tmp_path / 'home' / 'dizuo.db'}"
         return
     server = request.getfixturevalue("postgres_server")
     url = server.new_database()
@@ -54,20 +100,26 @@ def database_url(request: pytest.FixtureRequest, home: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def database(database_url: str, home: Path) -> Iterator[Database]:
+def database(database_url: str, tmp_path: Path) -> Iterator[Database]:
     """A migrated, empty database, once for each kind."""
-    from dizuo.platform import migrate
-
-    opened = Database(database_url)
-    home.mkdir(parents=True, exist_ok=True)
-    migrate.upgrade(opened, Blobs(home / "blobs"), home)
+    opened = migrated(database_url, tmp_path / "home")
     yield opened
     opened.close()
 
 
+def migrated(url: str, home: Path) -> Database:
+    """A database brought to the present schema."""
+    from dizuo.platform import migrate
+
+    database = Database(url)
+    home.mkdir(parents=True, exist_ok=True)
+    migrate.upgrade(database, Blobs(home / "blobs"), home)
+    return database
+
+
 @pytest.fixture
 def house(home: Path) -> Iterator[Any]:
-    """A whole instance on SQLite in a home of its own."""
+    """A whole instance in a home of its own."""
     from dizuo.wiring import House
 
     with House.open() as opened:

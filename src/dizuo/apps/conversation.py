@@ -1,7 +1,7 @@
 """A question asked within a thread: what was said before goes along, and question and answer are kept."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ def title_of(question: str) -> str:
 
 async def converse(
     answerer: "Answerer", threads: "Threads", user_id: int, thread_id: str, question: str | None = None
-) -> AsyncIterator[Event]:
+) -> AsyncGenerator[Event, None]:
     """The answer to a question in a thread, as events. Without a question, the last one is answered anew.
 
     The question is kept before the answer begins. Of an answer that is stopped midway, what was said is kept:

@@ -21,8 +21,8 @@ LANGUAGES: tuple[Language, ...] = ("en", "zh")
 _LOCALES = Path(__file__).parent / "locales"
 # Calls whose first argument is a text of the catalogue.
 _MARKERS = {
-    "_", "t", "translate", "Note", "DizuoError", "UserError", "NotFound", "Conflict", "NotAllowed", "NotSignedIn", "TooMany",
-    "TooLarge", "Unavailable", "ModelError",
+    "_", "t", "translate", "Note", "DizuoError", "UserError", "NotFound", "Conflict", "NotAllowed", "NotSignedIn",
+    "TooMany", "TooLarge", "Unavailable", "ModelError",
 }  # fmt: skip
 
 

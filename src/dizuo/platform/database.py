@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
+from sqlalchemy.exc import ArgumentError
 
 from dizuo.core.errors import UserError
 
@@ -45,7 +46,13 @@ class Database:
 
 
 def _with_driver(url: str) -> str:
-    parsed = sa.make_url(url)
+    try:
+        parsed = sa.make_url(url)
+    except (ArgumentError, ValueError):
+        # Without the address itself: it may hold a password.
+        raise UserError(
+            "DIZUO_DATABASE_URL is not an address that can be read; it must be sqlite:///… or postgresql://…"
+        ) from None
     if parsed.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
         return parsed.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
     if parsed.drivername in ("sqlite", "sqlite+pysqlite"):

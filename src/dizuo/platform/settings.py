@@ -17,6 +17,7 @@ import platformdirs
 
 from dizuo.core.errors import UserError
 from dizuo.core.messages import Noun
+from dizuo.platform.catalogue import _
 
 _MASK = "********"
 _PASSWORD_IN_URL = re.compile(r"(://[^:/@\s]*:)[^@\s]+(@)")
@@ -33,34 +34,38 @@ class Settings:
     """Every setting of the server and the command line."""
 
     home: Path
-    host: str = _setting("127.0.0.1", "DIZUO_HOST", "address the server binds to; loopback unless you say otherwise")
-    port: int = _setting(8000, "DIZUO_PORT", "TCP port of the server")
+    host: str = _setting("127.0.0.1", "DIZUO_HOST", _("address the server binds to; loopback unless you say otherwise"))
+    port: int = _setting(8000, "DIZUO_PORT", _("TCP port of the server"))
     allowed_hosts: str = _setting(
-        "", "DIZUO_ALLOWED_HOSTS", "further host names that the server answers to, comma-separated, such as a proxy's"
+        "",
+        "DIZUO_ALLOWED_HOSTS",
+        _("further host names that the server answers to, comma-separated, such as a proxy's"),
     )
-    database_url: str = _setting("", "DIZUO_DATABASE_URL", "SQLAlchemy URL; empty: SQLite in DIZUO_HOME/dizuo.db")
-    data: str = _setting("", "DIZUO_DATA", "folder with data sets for training, tests and benchmarks")
+    database_url: str = _setting("", "DIZUO_DATABASE_URL", _("SQLAlchemy URL; empty: SQLite in DIZUO_HOME/dizuo.db"))
+    data: str = _setting("", "DIZUO_DATA", _("folder with data sets for training, tests and benchmarks"))
     language: str = _setting(
         "auto",
         "DIZUO_LANGUAGE",
-        "language of messages; auto follows the terminal or browser",
+        _("language of messages; auto follows the terminal or browser"),
         choices=("auto", "en", "zh"),
     )
     model: str = _setting(
-        "", "DIZUO_MODEL", "chat model that writes answers, provider/name; empty: answers are quotations"
+        "", "DIZUO_MODEL", _("chat model that writes answers, provider/name; empty: answers are quotations")
     )
     model_base_url: str = _setting(
-        "", "DIZUO_MODEL_BASE_URL", "OpenAI-compatible endpoint of that model, such as http://127.0.0.1:11434/v1"
+        "", "DIZUO_MODEL_BASE_URL", _("OpenAI-compatible endpoint of that model, such as http://127.0.0.1:11434/v1")
     )
-    model_api_key: str = _setting("", "DIZUO_MODEL_API_KEY", "key for that endpoint", secret=True)
-    embedder: str = _setting("local/minilm", "DIZUO_EMBEDDER", "embedding model; empty: keyword search only")
-    max_file_mb: int = _setting(100, "DIZUO_MAX_FILE_MB", "largest single file that is read, in MiB")
-    max_archive_mb: int = _setting(1000, "DIZUO_MAX_ARCHIVE_MB", "most that one archive may unpack to, in MiB")
+    model_api_key: str = _setting("", "DIZUO_MODEL_API_KEY", _("key for that endpoint"), secret=True)
+    embedder: str = _setting("local/minilm", "DIZUO_EMBEDDER", _("embedding model; empty: keyword search only"))
+    max_file_mb: int = _setting(100, "DIZUO_MAX_FILE_MB", _("largest single file that is read, in MiB"))
+    max_archive_mb: int = _setting(1000, "DIZUO_MAX_ARCHIVE_MB", _("most that one archive may unpack to, in MiB"))
     log_level: str = _setting(
-        "info", "DIZUO_LOG_LEVEL", "least severe log line written", choices=("debug", "info", "warning", "error")
+        "info", "DIZUO_LOG_LEVEL", _("least severe log line written"), choices=("debug", "info", "warning", "error")
     )
-    log_format: str = _setting("text", "DIZUO_LOG_FORMAT", "how log lines look", choices=("text", "json"))
-    otlp_endpoint: str = _setting("", "DIZUO_OTLP_ENDPOINT", "OTLP/HTTP collector for OpenTelemetry spans; empty: off")
+    log_format: str = _setting("text", "DIZUO_LOG_FORMAT", _("how log lines look"), choices=("text", "json"))
+    otlp_endpoint: str = _setting(
+        "", "DIZUO_OTLP_ENDPOINT", _("OTLP/HTTP collector for OpenTelemetry spans; empty: off")
+    )
 
     def resolved_database_url(self) -> str:
         return self.database_url or f"sqlite:///{self.home / 'dizuo.db'}"
@@ -176,3 +181,39 @@ def _checked(f: dataclasses.Field[Any], value: Any, source: str) -> Any:
             choices=", ".join(choices),
         )
     return value
+
+
+def address(host: str, port: int) -> str:
+    """Where a browser on this machine reaches a server that listens there."""
+    if host in ("0.0.0.0", "::"):  # noqa: S104  # every address; this one among them
+        host = "127.0.0.1" if host == "0.0.0.0" else "::1"  # noqa: S104
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def page() -> str:
+    """docs/settings.md: the table as Markdown."""
+    lines = [
+        "# Settings",
+        "",
+        "Made from the table in `src/dizuo/platform/settings.py` by `python -m dizuo.platform.settings`.",
+        "",
+        "Default < file (`config.toml` in `DIZUO_HOME`) < environment < flag. In the file a setting stands under its "
+        "name, such as `port = 8001`. An unknown name is refused. `dizuo config show` prints every value and where it "
+        "came from.",
+        "",
+        "`DIZUO_HOME` (flag `--home`) is the folder that holds everything; without it, the platform's data folder.",
+        "",
+        "| setting | environment | default | what it is |",
+        "|---|---|---|---|",
+    ]
+    for f in fields():
+        default = f"`{f.default}`" if f.default != "" else "empty"
+        choices = f" (one of {', '.join(f'`{choice}`' for choice in f.metadata['choices'])})" * bool(
+            f.metadata["choices"]
+        )
+        lines.append(f"| `{f.name}` | `{f.metadata['env']}` | {default} | {f.metadata['help']}{choices} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(page(), end="")

@@ -1,6 +1,6 @@
-"""How Alembic reaches the database: on the connection that `dizuo.platform.migrate` hands in, in its transaction.
+"""How Alembic reaches the database: on the connection that `dizuo.platform.revisions` hands in, in its transaction.
 
-There is no alembic.ini: `migrate.script_config` is the configuration.
+There is no alembic.ini: `revisions.script_config` is the configuration.
 """
 
 from alembic import context
