@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -25,13 +26,22 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def finished(home: Path) -> int:
-    """Items with a status, read past the process under test."""
+def count(home: Path, what: str) -> int:
+    """Rows, read past the process under test."""
     try:
-        with sqlite3.connect(f"file:{home / 'dizuo.db'}?mode=ro", uri=True, timeout=10) as connection:
-            return connection.execute("SELECT count(*) FROM job_items WHERE status != 'waiting'").fetchone()[0]
+        with closing(sqlite3.connect(f"file:{home / 'dizuo.db'}?mode=ro", uri=True, timeout=10)) as connection:
+            return connection.execute(f"SELECT count(*) FROM {what}").fetchone()[0]
     except sqlite3.OperationalError:
         return 0  # no database yet
+
+
+def finished(home: Path) -> int:
+    return count(home, "job_items WHERE status != 'waiting'")
+
+
+def job_id(home: Path) -> str:
+    with House.open({"DIZUO_HOME": str(home)}) as house:
+        return house.jobs.list(subject="kb")[0].id
 
 
 def run(home: Path, *arguments: str) -> "subprocess.Popen[bytes]":
@@ -66,19 +76,25 @@ def test_twenty_kills_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
     points = sorted(rng.sample(range(FILES - 20), KILLS))
     port = free_port()
 
-    # The first process is the command that adds; those after it are a server that nobody told what to do.
+    # The first process is the command that adds; those after it are a server that nobody told what to do, and by turns
+    # a command that only watches.
     killed_at: list[int] = []
     for turn, point in enumerate(points):
-        arguments = ["knowledge", "add", "kb", str(folder)] if turn == 0 else ["up", "--port", str(port)]
+        if turn == 0:
+            arguments = ["knowledge", "add", "kb", str(folder)]
+        elif turn % 2:
+            arguments = ["up", "--port", str(port)]
+        else:
+            arguments = ["job", "watch", job_id(home)]
         kill_when(run(home, *arguments), home, point, rng.uniform(0, 0.03))
         killed_at.append(finished(home))
     assert killed_at[-1] < FILES, "the kills came after the end"
 
     server = run(home, "up", "--port", str(port))
     deadline = time.monotonic() + 120
-    while finished(home) < FILES and time.monotonic() < deadline:
+    while count(home, "jobs WHERE finished_at IS NOT NULL") < 2:  # ours, and the guide that the server brings in
+        assert time.monotonic() < deadline, "the jobs did not end"
         time.sleep(0.1)
-    time.sleep(1)
     server.terminate()
     server.wait(30)
 

@@ -1,4 +1,4 @@
-"""What a knowledge base promises about the documents in it. Real parser, index, embedder, jobs and SQLite."""
+"""What a knowledge base promises about the documents in it. Real parser, index, embedder, jobs and database."""
 
 import io
 import zipfile
@@ -12,6 +12,8 @@ from dizuo.core.jobs import Job
 from dizuo.knowledge.library import Library
 from dizuo.platform import schema
 from dizuo.wiring import House
+
+pytestmark = pytest.mark.both_databases
 
 
 def finish(house: House, job: Job) -> Job:
@@ -166,7 +168,8 @@ def test_an_upload_whose_file_is_gone_is_refused_before_it_is_accepted(house: Ho
 
 
 @pytest.mark.parametrize(
-    ("sent", "kept"), [("../../etc/passwd", "etc/passwd"), ("C:\\docs\\a.txt", "docs/a.txt"), ("报告\x00.txt", "报告.txt")]
+    ("sent", "kept"),
+    [("../../etc/passwd", "etc/passwd"), ("C:\\docs\\a.txt", "docs/a.txt"), ("报告\x00.txt", "报告.txt")],
 )
 def test_an_uploaded_name_is_cleaned(house: House, sent: str, kept: str) -> None:
     blob, _size = house.blobs.put(io.BytesIO(b"Some words."))

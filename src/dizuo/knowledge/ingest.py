@@ -5,24 +5,30 @@ is killed at any moment goes on with the first file that has none, and no docume
 """
 
 import logging
+import os
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
 
 from dizuo.core.documents import Chunk, Note, ParseReport
 from dizuo.core.errors import Conflict, DizuoError, UserError
 from dizuo.core.jobs import JobItem
 from dizuo.core.protocols import Embedder
 from dizuo.knowledge import sources
+from dizuo.knowledge.archives import Refused, unpack
 from dizuo.knowledge.chunk import chunk
+from dizuo.knowledge.outcome import ARCHIVE, FOLDER
 from dizuo.knowledge.parse import Parsed
 from dizuo.knowledge.parse_process import Parser
-from dizuo.knowledge.retrieve import embed_chunks
 from dizuo.knowledge.store import PreparedDocument, Store, document_id_of, embedded_text
+from dizuo.knowledge.vectors import embed_chunks
 from dizuo.platform import schema
+from dizuo.platform.catalogue import _
 from dizuo.platform.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,6 +39,8 @@ log = logging.getLogger(__name__)
 # Files read before the embedder is called: enough for it to sort by length, few enough to lose to a kill.
 _BATCH_FILES = 32
 _BATCH_CHUNKS = 256
+_BATCH_CHARACTERS = 8 << 20  # of text that waits in memory for its vectors; a longer file waits alone
+_TOLD = 50  # refused members of an archive that its report names
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,9 @@ class Ingest:
                 context.stage(item.args.get("name", item.source))
                 if (parsed := self._take(context, item)) is not None:
                     read.append(parsed)
+                if sum(len(p.parsed.text) for p in read) > _BATCH_CHARACTERS:
+                    self._embed_and_write(context, read)
+                    read = []
             self._embed_and_write(context, read)
 
     def _take(self, context: "JobContext", item: JobItem) -> _Parsed | None:
@@ -81,17 +92,22 @@ class Ingest:
         try:
             if item.args.get("remove"):
                 return self._remove(context, item)
+            if refused := item.args.get("refused"):
+                raise UserError(refused["template"], **refused["params"])
+            if notes := item.args.get("passed_over"):
+                return self._pass_over(context, item, notes)
             blob, size_bytes = self._fetch(item)
             if item.args["archive"]:
                 return self._unpack(context, item, blob)
             return self._read(context, item, blob, size_bytes)
-        except UserError as error:
-            self._fail(context, item, error)
-        except (sa.exc.SQLAlchemyError, MemoryError):
+        except (SQLAlchemyError, MemoryError):
             raise  # not this file's fault
         except Exception as error:
-            if _is_cancel(error):
+            if _is_no_fault_of_the_file(error):
                 raise
+            if isinstance(error, UserError):
+                self._fail(context, item, error)
+                return None
             log.exception("reading %s failed", item.source)
             kind = type(error).__name__
             self._fail(
@@ -104,6 +120,12 @@ class Ingest:
             context.finish_item(connection, item, "failed", error=error)
         if blob := item.args.get("blob"):
             self._store.drop_unused_blobs([blob])
+
+    def _pass_over(self, context: "JobContext", item: JobItem, notes: Sequence[dict[str, Any]]) -> None:
+        """A folder, of which there is nothing to read: its report says what was left out."""
+        report = ParseReport(format=FOLDER, lost=tuple(Note.model_validate(note) for note in notes))
+        with self._store.database.write() as connection:
+            context.finish_item(connection, item, "added", report=report)
 
     def _remove(self, context: "JobContext", item: JobItem) -> None:
         """A file of a synced folder that is no longer there."""
@@ -121,10 +143,13 @@ class Ingest:
         blobs = self._store.blobs
         if blob := item.args.get("blob"):
             return blob, blobs.path(blob).stat().st_size
-        path = Path(item.args["path"])
+        path = Path(item.args["path"] if "path" in item.args else os.fsdecode(bytes.fromhex(item.args["path_hex"])))
         limit_mb = self._settings.max_archive_mb if item.args["archive"] else self._settings.max_file_mb
         try:
-            if path.stat().st_size > limit_mb << 20:
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode):  # since the folder was walked
+                raise UserError("This is a device, a pipe or a socket, not a file.")
+            if status.st_size > limit_mb << 20:
                 setting = "max_archive_mb" if item.args["archive"] else "max_file_mb"
                 raise UserError(
                     "The file is larger than {limit_mb} MiB. Split it, or raise the setting {setting}.",
@@ -134,14 +159,40 @@ class Ingest:
             with path.open("rb") as file:
                 return blobs.put(file, limit_bytes=limit_mb << 20)
         except OSError as error:
-            raise UserError("{path} cannot be read: {reason}", path=path, reason=error.strerror or error) from None
+            reason = error.strerror or str(error)
+            raise UserError("{path} cannot be read: {reason}", path=sources.exact(str(path)), reason=reason) from None
 
     def _unpack(self, context: "JobContext", item: JobItem, blob: str) -> None:
         """An archive becomes an item for each file inside, in one transaction with its own end."""
-        blobs = self._store.blobs
         members: list[tuple[str, dict[str, Any]]] = []
-        broken: list[tuple[str, UserError]] = []
-        for member in sources.unpack(
+        refused: list[Refused] = []
+        try:
+            self._unpack_into(context, item, blob, members, refused)
+        except Exception:
+            # What was unpacked until then refers to nothing.
+            self._store.drop_unused_blobs([blob, *(args["blob"] for _source, args in members)])
+            raise
+        template = _("{source}: {reason}")
+        lost = [Note(template=template, params={"source": r.name, "reason": str(r.error)}) for r in refused[:_TOLD]]
+        if len(refused) > _TOLD:
+            lost.append(Note(template="More files were refused: {count}.", params={"count": len(refused) - _TOLD}))
+        with self._store.database.write() as connection:
+            self._store.hold(args["blob"] for _source, args in members)
+            context.add_items(connection, members)
+            context.finish_item(connection, item, "added", report=ParseReport(format=ARCHIVE, lost=tuple(lost)))
+        self._store.drop_unused_blobs([blob])
+
+    def _unpack_into(
+        self,
+        context: "JobContext",
+        item: JobItem,
+        blob: str,
+        members: list[tuple[str, dict[str, Any]]],
+        refused: list[Refused],
+    ) -> None:
+        """Adds to both lists member by member. Raises UserError when there is nothing to add."""
+        blobs = self._store.blobs
+        for member in unpack(
             blobs.path(blob),
             item.source,
             lambda stream, limit: blobs.put(stream, limit_bytes=limit),
@@ -149,22 +200,13 @@ class Ingest:
             max_file_bytes=self._settings.max_file_mb << 20,
         ):
             context.check()
-            if isinstance(member[1], UserError):
-                broken.append((member[0], member[1]))
+            if isinstance(member, Refused):
+                refused.append(member)
             else:
-                source, name, inner_blob, _size = member
-                name = f"{item.args['name']}/{name}"
-                members.append((source, {"name": name, "blob": inner_blob, "archive": False}))
-        if broken and not members:
-            raise broken[0][1]
-        lost = tuple(
-            Note(template="{source}: {reason}", params={"source": s, "reason": str(e)}) for s, e in broken[:50]
-        )
-        with self._store.database.write() as connection:
-            self._store.hold(args["blob"] for _source, args in members)
-            context.add_items(connection, members)
-            context.finish_item(connection, item, "added", report=ParseReport(format="archive", lost=lost))
-        self._store.drop_unused_blobs([blob])
+                name = f"{item.args['name']}/{member.name}"
+                members.append((member.source, {"name": name, "blob": member.blob, "archive": False}))
+        if not members:
+            raise refused[0].error if refused else UserError("There is no file in the archive that Dizuo reads.")
 
     def _read(self, context: "JobContext", item: JobItem, blob: str, size_bytes: int) -> _Parsed | None:
         documents, chunks = schema.documents.c, schema.chunks.c
@@ -200,7 +242,7 @@ class Ingest:
     def _embed_and_write(self, context: "JobContext", read: Sequence[_Parsed]) -> None:
         """Embeds the new chunks of a batch together, then makes each file visible in a transaction of its own."""
         new = [c for p in read for c in p.chunks if c.id not in p.known]
-        vectors = self._embed(context, new)
+        vectors = self._embed(context, new, read[-1].item.args["name"] if read else "")
         embedder = self._embedder()
         for p in read:
             context.check()
@@ -245,20 +287,22 @@ class Ingest:
             if stale:
                 self._store.drop_unused_blobs([stale])
 
-    def _embed(self, context: "JobContext", new: Sequence[Chunk]) -> Mapping[str, Any]:
+    def _embed(self, context: "JobContext", new: Sequence[Chunk], name: str) -> Mapping[str, Any]:
         embedder = self._embedder()
         vectors: dict[str, Any] = {}
         if embedder is None:
             return vectors
         for start in range(0, len(new), _BATCH_CHUNKS):
             context.check()
+            if len(new) > 4 * _BATCH_CHUNKS:
+                context.stage(f"{name} ({start * 100 // len(new)}%)")
             part = new[start : start + _BATCH_CHUNKS]
             made = embed_chunks(embedder, [embedded_text(c.heading, c.text) for c in part])
             vectors.update((c.id, vector) for c, vector in zip(part, made, strict=True) if vector is not None)
         return vectors
 
 
-def _is_cancel(error: Exception) -> bool:
-    from dizuo.platform.jobs import JobCancelled
+def _is_no_fault_of_the_file(error: Exception) -> bool:
+    from dizuo.platform.jobs import JobCancelled, passing
 
-    return isinstance(error, JobCancelled)
+    return isinstance(error, JobCancelled) or passing(error) is not None

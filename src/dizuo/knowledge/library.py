@@ -1,7 +1,9 @@
 """All knowledge bases of an instance: what every face calls to list, add, find and remove documents."""
 
+import os
 import re
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +19,7 @@ from dizuo.knowledge import sources
 from dizuo.knowledge.ingest import Ingest
 from dizuo.knowledge.retrieve import Retriever
 from dizuo.knowledge.store import Store
-from dizuo.platform import schema
+from dizuo.platform import schema, telemetry
 from dizuo.platform.blobs import Blobs
 from dizuo.platform.database import Database
 from dizuo.platform.settings import Settings
@@ -118,12 +120,12 @@ class Library:
         Returns at once with the durable job. Raises NotFound for a path that does not exist and UserError when
         there is nothing to add.
         """
-        found, passed_over = sources.discover([Path(path).expanduser() for path in paths])
-        if not found:
-            reason = str(passed_over[0][1]) if passed_over else ""
-            where = ", ".join(map(str, paths))
+        found = sources.discover(paths)
+        if not found.sources and not found.refused:
+            reason = " ".join(str(note) for _folder, notes in found.passed_over for note in notes)
+            where = ", ".join(sources.readable(str(path)) for path in paths)
             raise UserError("There is nothing to add in {paths}. {reason}", paths=where, reason=reason)
-        return self._submit(name, [(s.source, _file_args(s)) for s in found], user_id)
+        return self._submit(name, _items(found), user_id)
 
     def add_uploads(self, name: str, uploads: Sequence[tuple[str, str]], user_id: int | None = None) -> Job:
         """Files whose bytes are in the blobs already, as (file name, blob). Returns the durable job.
@@ -143,21 +145,27 @@ class Library:
 
         Documents from elsewhere stay. Raises NotFound, and UserError when it is not a folder.
         """
-        root = Path(folder).expanduser().absolute()
+        root = sources.absolute(folder)
         if root.exists() and not root.is_dir():
             raise UserError(
                 "{path} is not a folder. To add a file: dizuo knowledge add {name} {path}", path=root, name=name
             )
-        found, _passed_over = sources.discover([root])
-        items = [(s.source, _file_args(s)) for s in found]
+        found = sources.discover([root])
+        items = _items(found)
         there = {source for source, _args in items}
+        # What cannot be read now is not gone: neither a file nor what lies in a folder.
+        shut = tuple(f"{source}/" for source, _error in found.refused)
         table = schema.documents.c
         with self._database.read() as connection:
-            of_folder = table.source.startswith(f"{root}/", autoescape=True)
+            of_folder = table.source.startswith(f"{sources.exact(str(root))}/", autoescape=True)
             of_base = table.knowledge_id == self._store.find(connection, name)
             known = connection.scalars(sa.select(table.source).where(of_base, of_folder)).all()
         # A member of an archive ("/a/b.zip!/c.md") stays as long as its archive does.
-        gone = [s for s in known if s not in there and s.split("!/", 1)[0] not in there]
+        gone = [
+            s
+            for s in known
+            if s not in there and s.split("!/", 1)[0] not in there and not (shut and s.startswith(shut))
+        ]
         return self._submit(name, items + [(source, {"name": source, "remove": True}) for source in gone], user_id)
 
     def _submit(self, name: str, items: Sequence[tuple[str, dict[str, Any]]], user_id: int | None) -> Job:
@@ -202,7 +210,11 @@ class Library:
         """
         with self._lock:
             retriever = self._retriever
-        return retriever.search(name, query, limit, filters)
+        begun_s = time.perf_counter()
+        with telemetry.span("knowledge.search", knowledge=name, limit=limit):
+            result = retriever.search(name, query, limit, filters)
+        telemetry.observe_search(time.perf_counter() - begun_s)
+        return result
 
     # --- repair -----------------------------------------------------------------------------------------------
 
@@ -242,8 +254,23 @@ class Library:
         return notes
 
 
-def _file_args(source: sources.Source) -> dict[str, Any]:
-    return {"name": source.name, "path": str(source.path), "archive": source.is_archive}
+def _items(found: sources.Found) -> list[tuple[str, dict[str, Any]]]:
+    """The items of a job: files to read, files that are refused already, and what was passed over in a folder."""
+    items: list[tuple[str, dict[str, Any]]] = []
+    for file in found.sources:
+        # Bytes of a path that are not UTF-8 fit into no database: they travel as hexadecimal digits.
+        path = str(file.path)
+        where = {"path": path} if path == file.source else {"path_hex": os.fsencode(path).hex()}
+        items.append((file.source, {"name": file.name, "archive": file.is_archive, **where}))
+    for source, error in found.refused:
+        items.append((source, {"name": source, "refused": _note(error)}))
+    for folder, notes in found.passed_over:
+        items.append((folder, {"name": folder, "passed_over": [note.model_dump(mode="json") for note in notes]}))
+    return items
+
+
+def _note(error: UserError) -> dict[str, Any]:
+    return {"template": error.template, "params": {key: str(value) for key, value in error.params.items()}}
 
 
 def _upload_name(filename: str) -> str:

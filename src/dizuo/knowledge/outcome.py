@@ -12,6 +12,9 @@ from dizuo.core.messages import Noun
 if TYPE_CHECKING:
     from dizuo.platform.jobs import Jobs
 
+# Formats of reports that are no document's: an archive that was unpacked, a folder in which things were passed over.
+ARCHIVE, FOLDER = "archive", "folder"
+
 _PAGE = 1000
 
 
@@ -67,7 +70,7 @@ def outcome(jobs: "Jobs", job_id: str) -> AddOutcome:
     failed: list[Failure] = []
     reports: list[FileReport] = []
     for item in _all_items(jobs, job_id):
-        counts[item.status] += 1
+        counts[item.status] += item.report is None or item.report.format not in (ARCHIVE, FOLDER)
         if item.status == "failed":
             failed.append(Failure(source=item.source, error=item.error or Note(template="Unknown error.")))
         elif item.report is not None or item.status == "removed":

@@ -13,7 +13,7 @@ from dizuo.core.documents import Chunk, ParseReport
 from dizuo.core.errors import Conflict, NotFound, UserError
 from dizuo.core.protocols import Embedder
 from dizuo.knowledge.keywords import KeywordIndex
-from dizuo.knowledge.retrieve import embed_chunks
+from dizuo.knowledge.vectors import embed_chunks
 from dizuo.platform import schema
 from dizuo.platform.blobs import Blobs
 from dizuo.platform.database import Database
@@ -54,9 +54,10 @@ class Store:
         """The id of a knowledge base."""
         return connection.scalar(sa.select(schema.knowledge.c.id).where(schema.knowledge.c.name == name))
 
-    def id_of(self, connection: sa.Connection, name: str) -> int:
+    @staticmethod
+    def id_of(connection: sa.Connection, name: str) -> int:
         """The id of a knowledge base. Raises NotFound, naming those that exist."""
-        found = self.find(connection, name)
+        found = Store.find(connection, name)
         if found is not None:
             return found
         names = connection.scalars(sa.select(schema.knowledge.c.name).order_by(schema.knowledge.c.name)).all()
@@ -141,7 +142,7 @@ class Store:
         """Chunks whose text stayed keep their row, vector and keyword entry; only their place is brought up to date."""
         table = schema.chunks
         rows = sa.select(table.c.id, table.c.row).where(table.c.document_id == document.id)
-        known = dict(connection.execute(rows).tuples().all())
+        known = dict(connection.execute(rows).all())
         wanted = {c.id for c in document.chunks}
         self._delete_rows(connection, [row for chunk_id, row in known.items() if chunk_id not in wanted])
         new: list[dict[str, Any]] = []
@@ -157,7 +158,7 @@ class Store:
         if not new:
             return
         connection.execute(table.insert(), new)
-        numbered = dict(connection.execute(rows).tuples().all())
+        numbered = dict(connection.execute(rows).all())
         self.keywords.add(
             connection, [(numbered[c["id"]], knowledge_id, embedded_text(c["heading"], c["text"])) for c in new]
         )
@@ -244,7 +245,7 @@ class Store:
         """Makes the keyword index again from the chunks; whether it had been in step."""
         with self.database.write() as connection:
             in_step = self.keywords.check(connection)
-            self.keywords.rebuild(connection)
+            self.keywords.rebuild(connection, embedded_text)
             connection.execute(schema.knowledge.update().values(version=schema.knowledge.c.version + 1))
         return in_step
 
