@@ -1,0 +1,46 @@
+"""A question that leans on the one before it ("and for part-time staff?") is made to stand alone for the search.
+
+One simple rule, because a wrong guess drags the old topic into a new question: when the question opens like a
+continuation, or points back with a pronoun and says little else, the last question that stood alone goes before it.
+"""
+
+import re
+from collections.abc import Sequence
+
+from dizuo.core.messages import Message
+
+_OPENING = re.compile(
+    r"\s*(?:and\b|or\b|but\b|what about\b|how about\b|what if\b|then\b|also\b|why\s*\?|how\s*\?|how so\b|else\b|"
+    r"那么?|还有|另外|此外|以及|而且|但是?|如果是|为什么[?？]?\s*$|怎么(?:样|办)?[?？]?\s*$|例如|比如)",
+    re.IGNORECASE,
+)
+_POINTS_BACK = re.compile(
+    r"\b(?:it|its|they|them|their|this|that|these|those|he|him|his|she|her|there|one|ones)\b|"
+    r"它|他|她|这个|那个|这些|那些|这样|那样|该|此|其|上面|刚才",
+    re.IGNORECASE,
+)
+# A question shorter than this that points back says little of its own.
+_SHORT_WORDS = 8
+_SHORT_CHARACTERS = 14
+_MAX_STEPS = 3  # questions looked back over
+
+
+def standalone(question: str, history: Sequence[Message]) -> str:
+    """What to search for: the question, after the earlier one that it leans on where it does."""
+    asked = [message.content.strip() for message in history if message.role == "user" and message.content.strip()]
+    parts = [question]
+    for earlier in reversed(asked[-_MAX_STEPS:]):
+        if not leans(parts[0]):
+            break
+        parts.insert(0, earlier)
+    # A chain of follow-ups keeps its first question and the newest: those between were about something else.
+    return question if len(parts) == 1 else f"{parts[0]}\n{question}"
+
+
+def leans(question: str) -> bool:
+    """Whether a question cannot be understood without the one before it."""
+    if _OPENING.match(question):
+        return True
+    n_chinese = len(re.findall(r"[\u3400-\u9fff]", question))
+    short = n_chinese <= _SHORT_CHARACTERS if n_chinese else len(question.split()) <= _SHORT_WORDS
+    return short and _POINTS_BACK.search(question) is not None
