@@ -61,7 +61,10 @@ class Models:
         return known
 
     def chat(self, name: str) -> "ChatModel":
-        """The chat model of that name. Raises NotFound with the known names, UserError for settings that cannot work."""
+        """The chat model of that name.
+
+        Raises NotFound with the known names, and UserError for settings that cannot work.
+        """
         if not self._model or name != self._model:
             raise NotFound(
                 "No chat model is named {name!r}. There are: {names}. Name one with the setting {setting}.",

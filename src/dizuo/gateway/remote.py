@@ -8,7 +8,8 @@ import logging
 import re
 import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, TypeVar, get_args
@@ -34,6 +35,7 @@ OPTIONS = frozenset(
 MAX_LINE_BYTES = 1 << 20  # one event of the stream; real ones are under a kilobyte
 MAX_BODY_BYTES = 32 << 20  # one whole answer
 MAX_ERROR_BYTES = 16 << 10  # read of an error's body; what is quoted of it is far shorter
+_END = b"[DONE]"
 
 
 @dataclass(frozen=True)
@@ -107,15 +109,18 @@ class RemoteModel:
                         yield event
                     yield Done(finish_reason=finish or "stop")
                     return
-                data = _sse_data(response)
                 finish = None
                 limit_s, first = self._timeouts.first_token_s, True
-                while (chunk := await self._timed(anext(data, None), limit_s, deadline, first=first)) is not None:
-                    limit_s, first = self._timeouts.between_tokens_s, False
-                    text, reason, usage = self._read(chunk, "delta")
-                    finish = reason or finish
-                    for event in _as_events(text, usage):
-                        yield event
+                async with aclosing(_sse_data(response)) as data:
+                    while (chunk := await self._timed(anext(data, None), limit_s, deadline, first=first)) is not None:
+                        if chunk == _END:
+                            finish = finish or "stop"  # some servers name no reason, but this says that it is whole
+                            break
+                        limit_s, first = self._timeouts.between_tokens_s, False
+                        text, reason, usage = self._read(chunk, "delta")
+                        finish = reason or finish
+                        for event in _as_events(text, usage):
+                            yield event
                 if finish is None:
                     raise ModelError("{host} cut off the answer of {model}. Ask again.", **self._who())
                 yield Done(finish_reason=finish)
@@ -128,7 +133,7 @@ class RemoteModel:
             follow_redirects=False,
             # A proxy of the environment is for the way out; what goes to the private network unencrypted stays there.
             trust_env=not plain,
-            verify=False if plain else _ssl_context(),  # noqa: S501  # no TLS is spoken on plain http
+            verify=False if plain else _ssl_context(),  # no TLS is spoken on plain http
             timeout=httpx.Timeout(None, connect=self._timeouts.connect_s),  # the rest is timed here
         )
 
@@ -152,9 +157,7 @@ class RemoteModel:
             return await self._send(client, {k: v for k, v in payload.items() if k != "stream_options"}, deadline)
         raise self._refusal(response, body)
 
-    async def _timed(
-        self, work: Coroutine[Any, Any, T] | Any, limit_s: float, deadline: float, *, first: bool = False
-    ) -> T:
+    async def _timed(self, work: Awaitable[T], limit_s: float, deadline: float, *, first: bool = False) -> T:
         """The result of one wait on the provider, with every way it fails turned into a ModelError."""
         left_s = deadline - asyncio.get_running_loop().time()
         try:
@@ -198,7 +201,10 @@ class RemoteModel:
                     **self._who(),
                     detail=self._quoted(str(detail)),
                 )
-            choice = (chunk.get("choices") or [{}])[0]
+            choices = chunk.get("choices") or []
+            if not choices and part == "message":
+                raise LookupError  # an answer that is none; in a stream, the chunk of the usage has no choice
+            choice = choices[0] if choices else {}
             text = (choice.get(part) or {}).get("content") or ""
             finish = choice.get("finish_reason")
             counts = chunk.get("usage")
@@ -207,13 +213,17 @@ class RemoteModel:
             )
             if not isinstance(text, str):
                 raise TypeError
-        except (ValueError, TypeError, AttributeError, LookupError) as error:
+        except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
             raise ModelError(
                 "{host} sent something that is not the OpenAI protocol: {start}",
                 host=self._host,
                 start=self._quoted(data.decode("utf-8", "replace")),
             ) from error
-        return text, (finish if finish in get_args(FinishReason) else "stop") if finish else None, usage or None
+        return (
+            _storable(text),
+            (finish if finish in get_args(FinishReason) else "stop") if finish else None,
+            usage or None,
+        )
 
     def _refusal(self, response: httpx.Response, body: bytes) -> ModelError:
         status = response.status_code
@@ -267,7 +277,7 @@ class RemoteModel:
         try:
             error = json.loads(text).get("error", text)
             text = error.get("message", text) if isinstance(error, dict) else error
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             text = re.sub(r"<[^>]*>", " ", text)
         return self._quoted(str(text)) or "-"
 
@@ -284,20 +294,21 @@ class _TooMuch(Exception):
 
 
 async def _body(response: httpx.Response, limit_bytes: int) -> bytes:
-    body = b""
+    body = bytearray()
     async for part in response.aiter_bytes():
         body += part
         if len(body) > limit_bytes:
             if response.status_code == 200:
                 raise _TooMuch(f"> {limit_bytes} bytes")
-            return body[:limit_bytes]
-    return body
+            break
+    return bytes(body[:limit_bytes])
 
 
 async def _sse_data(response: httpx.Response) -> AsyncGenerator[bytes]:
-    """The data of each server-sent event, up to [DONE]. Comments, which keep the line open, are passed over.
+    """The data of each server-sent event; the last is [DONE] where the provider says so.
 
-    Lines are split at LF alone: `httpx.aiter_lines` also splits at U+2028, which JSON strings may hold.
+    Comments, which keep the line open, are passed over. Lines are split at LF alone: `httpx.aiter_lines` also splits
+    at U+2028, which JSON strings may hold.
     """
     buffer, total = b"", 0
     async for part in response.aiter_bytes():
@@ -306,16 +317,24 @@ async def _sse_data(response: httpx.Response) -> AsyncGenerator[bytes]:
         if len(buffer) > MAX_LINE_BYTES or total > MAX_BODY_BYTES:
             raise _TooMuch(f"> {MAX_LINE_BYTES if len(buffer) > MAX_LINE_BYTES else MAX_BODY_BYTES} bytes")
         for line in lines:
-            if line.startswith(b"data:"):
-                data = line[5:].strip()
-                if data == b"[DONE]":
-                    return
-                if data:
-                    yield data
-            elif line.strip() and not re.match(rb"\s*$|:|(event|id|retry):", line):
-                yield line  # not the protocol; whoever reads it says so
-    if buffer.strip():
-        yield buffer.removeprefix(b"data:").strip()
+            if data := _data_of(line):
+                yield data
+    if data := _data_of(buffer):  # some servers leave out the last line's end
+        yield data
+
+
+def _data_of(line: bytes) -> bytes:
+    """What a line of the stream carries; empty for comments and fields that say nothing here."""
+    line = line.removeprefix(b"\xef\xbb\xbf").strip()
+    if line.startswith(b"data:"):
+        return line[5:].strip()
+    # A line that is no field at all is not the protocol; whoever reads it says so.
+    return b"" if re.match(rb":|(event|id|retry):", line) else line
+
+
+def _storable(text: str) -> str:
+    """The text without what neither UTF-8 nor PostgreSQL can hold: halves of a surrogate pair, and NUL."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "")
 
 
 def _as_events(text: str, usage: Usage | None) -> list[Event]:

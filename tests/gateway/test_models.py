@@ -1,0 +1,40 @@
+"""The catalogue of models."""
+
+import pytest
+
+from dizuo.core.errors import NotFound, UserError
+from dizuo.gateway.models import LOCAL_EMBEDDER, Models
+
+
+def test_without_settings_the_embedder_is_the_only_model() -> None:
+    assert [(info.name, info.kind) for info in Models().list()] == [(LOCAL_EMBEDDER, "embedding")]
+
+
+def test_the_chat_model_of_the_settings_is_listed_and_made() -> None:
+    models = Models("ollama/qwen3:4b")
+    assert [info.name for info in models.list()] == [LOCAL_EMBEDDER, "ollama/qwen3:4b"]
+    assert models.chat("ollama/qwen3:4b").name == "ollama/qwen3:4b"
+
+
+def test_another_chat_model_is_not_found_and_the_known_one_is_named() -> None:
+    with pytest.raises(NotFound, match=r"'openai/gpt'.*There are: ollama/qwen3\..*DIZUO_MODEL"):
+        Models("ollama/qwen3").chat("openai/gpt")
+
+
+@pytest.mark.parametrize("name", ["qwen3", "/qwen3", "ollama/"])
+def test_a_model_without_provider_or_name_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match="must be provider/name"):
+        Models(name).chat(name)
+
+
+def test_a_provider_whose_address_nobody_gave_is_refused() -> None:
+    with pytest.raises(UserError, match="DIZUO_MODEL_BASE_URL"):
+        Models("acme/large").chat("acme/large")
+    assert Models("acme/large", "https://models.example.com/v1").chat("acme/large").name == "acme/large"
+
+
+def test_the_embedder_is_the_same_object_each_time_and_no_other_is_known() -> None:
+    models = Models()
+    assert models.embedder(LOCAL_EMBEDDER) is models.embedder(LOCAL_EMBEDDER)
+    with pytest.raises(NotFound, match=r"'local/other'.*local/minilm"):
+        models.embedder("local/other")
