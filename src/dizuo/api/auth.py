@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response, Security
 from fastapi.concurrency import run_in_threadpool
-from fastapi.dependencies.utils import get_flat_dependant
+from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyCookie, HTTPBearer
@@ -18,10 +18,10 @@ from fastapi.security import APIKeyCookie, HTTPBearer
 from dizuo.api.errors import ERROR_RESPONSES
 from dizuo.api.requests import unknown_parameter
 from dizuo.core.errors import NotAllowed, NotSignedIn
+from dizuo.platform.identity import SESSION_COOKIE as COOKIE
 from dizuo.platform.identity import Session, User
 from dizuo.wiring import House
 
-COOKIE = "dizuo_session"
 CSRF_HEADER = "X-CSRF-Token"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -66,7 +66,7 @@ class StrictRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
-        known = {str(p.alias) for p in get_flat_dependant(self.dependant).query_params}
+        known = _query_names(self.dependant)
 
         async def strict(request: Request) -> Response:
             await self.admit(request)
@@ -90,6 +90,11 @@ class StrictRoute(APIRoute):
 
     async def admit(self, request: Request) -> None:
         """Who may come in: everyone."""
+
+
+def _query_names(dependant: Dependant) -> set[str]:
+    of_others = [_query_names(other) for other in dependant.dependencies]
+    return {str(parameter.alias) for parameter in dependant.query_params}.union(*of_others)
 
 
 class SignedInRoute(StrictRoute):

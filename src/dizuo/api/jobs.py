@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Annotated
 
-from fastapi import Path, Query, Request
+from fastapi import Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
@@ -22,11 +22,11 @@ _POLL_S = 0.25
 
 
 class JobList(BaseModel):
-    jobs: list[Job]
+    jobs: Sequence[Job]
 
 
 class JobItemList(BaseModel):
-    items: list[JobItem]
+    items: Sequence[JobItem]
     next_offset: int | None = Field(description="where the next page begins; null on the last")
 
 
@@ -68,10 +68,21 @@ def cancel_job(job_id: JobId, house: TheHouse) -> Job:
     return house.jobs.cancel(job_id)
 
 
+@routes.post("/{job_id}/resume")
+def resume_job(job_id: JobId, house: TheHouse) -> Job:
+    """Goes on with a job that failed, with the items that still wait; 409 for any other."""
+    return house.jobs.resume(job_id)
+
+
 @routes.get(
     "/{job_id}/events",
-    response_class=streams.EventStream,
-    responses={200: {"description": "a `job` event with the job as JSON at every change, the last when it is over"}},
+    response_class=Response,
+    responses={
+        200: {
+            "description": "a `job` event with the job as JSON at every change, the last when it is over",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        }
+    },
 )
 async def follow_job(job_id: JobId, request: Request, house: TheHouse) -> streams.EventStream:
     """The job whenever it changes, as server-sent events, until it is over."""

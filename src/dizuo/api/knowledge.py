@@ -1,6 +1,6 @@
 """/api/knowledge: knowledge bases and the documents in them; searching and asking."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
@@ -21,21 +21,27 @@ from dizuo.core.jobs import Job
 
 routes = router("/api/knowledge", "knowledge")
 
-KnowledgeName = Annotated[str, Path(description="the knowledge base's name", pattern=r"^[^\x00]+$")]
+KnowledgeName = Annotated[
+    str, Path(description="the knowledge base's name", pattern=r"^[^\x00]+$", examples=["handbook"])
+]
 DocumentId = Annotated[str, Path(description="the document's id", pattern=r"^[^\x00]+$")]
 
 
 class KnowledgeList(BaseModel):
-    knowledge: list[KnowledgeInfo]
+    knowledge: Sequence[KnowledgeInfo]
 
 
 class DocumentList(BaseModel):
-    documents: list[Document]
+    documents: Sequence[Document]
     next_offset: int | None = Field(description="where the next page begins; null on the last")
 
 
 class NewKnowledge(RequestBody):
     name: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\W_][\w.\-]*$")]
+
+
+class Upload(RequestBody):
+    files: list[UploadFile] = Field(min_length=1, description="documents and archives; up to 1000 at once")
 
 
 class LocalPaths(RequestBody):
@@ -98,7 +104,7 @@ def list_documents(
 @routes.post("/{name}/documents", status_code=202)
 def upload_documents(
     name: KnowledgeName,
-    files: Annotated[list[UploadFile], File(min_length=1, description="documents and archives; up to 1000 at once")],
+    given: Annotated[Upload, File()],
     house: TheHouse,
     user: TheUser,
 ) -> Job:
@@ -108,7 +114,7 @@ def upload_documents(
     """
     # An archive may be larger than a document. A document over its own limit fails as that file alone, in the job.
     limit_bytes = max(house.settings.max_archive_mb, house.settings.max_file_mb) << 20
-    uploads = [(file.filename or "", house.blobs.put(file.file, limit_bytes=limit_bytes)[0]) for file in files]
+    uploads = [(file.filename or "", house.blobs.put(file.file, limit_bytes=limit_bytes)[0]) for file in given.files]
     return house.library.add_uploads(name, uploads, user_id=user.id)
 
 
@@ -171,15 +177,18 @@ def search(
     name: KnowledgeName,
     q: Annotated[Words, Query(description="what to look for")],
     house: TheHouse,
-    limit: Annotated[int, Query(ge=1, le=100)] = 10,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 10,
     filter: Annotated[
-        list[Annotated[str, StringConstraints(pattern=r"^[^\x00:]+:[^\x00]*$")]],
-        Query(description="key:value; key is document, source, format, heading, page, or a field of the documents"),
+        list[Annotated[str, StringConstraints(pattern=r"^[^\x00=]+=[^\x00]*$")]],
+        Query(description="key=value; key is document, source, format, heading, page, or a field of the documents"),
     ] = [],  # noqa: B006  # FastAPI copies it
 ) -> SearchResult:
-    """Chunks that match, best first, with each leg's rank and score. The same JSON as `dizuo knowledge search --json`."""
-    filters = dict(one.split(":", 1) for one in filter)
-    return house.library.search(name, q, limit=limit, filters=filters)
+    """Chunks that match, best first, with each leg's rank and score.
+
+    The same JSON as `dizuo knowledge search --json`.
+    """
+    filters = dict(one.split("=", 1) for one in filter)
+    return house.library.search(name, q, limit=limit, filters=filters or None)
 
 
 @routes.post(
@@ -224,9 +233,10 @@ async def event_frames(events: AsyncGenerator[Event, None]) -> AsyncGenerator[st
 
 async def whole_answer(request: Request, events: AsyncIterator[Event]) -> Answer | JSONResponse:
     """The answer that the last event carries, or the error that broke it off."""
-    async for event in events:
-        if isinstance(event, Failed):
-            return streams.failure_response(event, request)
-        if isinstance(event, Done) and event.answer is not None:
-            return event.answer
+    async with streams.ended(events):
+        async for event in events:
+            if isinstance(event, Failed):
+                return streams.failure_response(event, request)
+            if isinstance(event, Done) and event.answer is not None:
+                return event.answer
     raise RuntimeError("the events ended without an answer")

@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dizuo.api.auth import COOKIE, SAFE_METHODS
+from dizuo.api.auth import SAFE_METHODS
 from dizuo.api.errors import response
 from dizuo.core.errors import DizuoError, NotAllowed, TooLarge, UserError
 from dizuo.platform import telemetry
@@ -58,7 +59,7 @@ class Border:
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            self._check_caller(scope, cookie_matters=False)
+            self._check_caller(scope, by_any_page=False)
         except UserError as error:
             logger.warning("websocket refused: %s", error)
             await receive()
@@ -86,9 +87,16 @@ class Border:
             await send(message)
 
         try:
-            self._check_caller(scope, cookie_matters=True)
+            # A page that sends a key was given it and leans on no cookie; what a page of another origin reads, the
+            # browser keeps from it.
+            self._check_caller(
+                scope, by_any_page="authorization" in Headers(scope=scope) or scope["method"] in SAFE_METHODS
+            )
             limited = _limited(receive, self._limit(scope), Headers(scope=scope))
-            await self.app(scope, limited, send_marked)
+            with telemetry.span("http.request", method=scope["method"], path=scope["path"]):
+                await self.app(scope, limited, send_marked)
+        except ClientDisconnect:
+            pass  # nobody is there to be answered
         except Exception as error:
             if not isinstance(error, DizuoError):
                 logger.exception("unforeseen error in %s %s", scope["method"], scope["path"])
@@ -100,8 +108,8 @@ class Border:
             self._record(scope, status or 499, time.perf_counter() - started_s)
             telemetry.request_id.reset(token)
 
-    def _check_caller(self, scope: Scope, *, cookie_matters: bool) -> None:
-        """Refuses names that are not ours (DNS rebinding) and pages of other origins that lean on a cookie."""
+    def _check_caller(self, scope: Scope, *, by_any_page: bool) -> None:
+        """Refuses host names that are not ours (DNS rebinding) and, unless any page may, pages of other origins."""
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         name = _host_name(host)
@@ -112,11 +120,9 @@ class Border:
                 host=host[:100],
             )
         origin = headers.get("origin")
-        if origin is None or urlsplit(origin).netloc.lower() == host.lower():
+        if by_any_page or origin is None or _origin_host(origin) == host.lower():
             return
-        by_cookie = "authorization" not in headers and COOKIE in headers.get("cookie", "")
-        if not cookie_matters or (by_cookie and scope["method"] not in SAFE_METHODS):
-            raise NotAllowed("A page of {origin!r} may not use a session of this server.", origin=origin[:100])
+        raise NotAllowed("A page of {origin!r} may not use a session of this server.", origin=origin[:100])
 
     def _limit(self, scope: Scope) -> int:
         path = scope["path"]
@@ -171,6 +177,14 @@ def _host_name(host: str) -> str:
     """The host of a Host header, without its port and brackets."""
     try:
         return (urlsplit(f"//{host}").hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def _origin_host(origin: str) -> str:
+    """The host and port of an Origin header; "" for the origin "null" and for nonsense."""
+    try:
+        return urlsplit(origin).netloc.lower()
     except ValueError:
         return ""
 

@@ -103,6 +103,7 @@ class _Reply:
         self.citations: dict[int, Citation] = {}
         self.usage = Usage()
         self.finish_reason = "stop"
+        self.ended = False
 
     def take(self, event: Event) -> None:
         match event:
@@ -114,12 +115,16 @@ class _Reply:
                 self.usage = usage
             case Done(finish_reason=reason):
                 self.finish_reason = reason
+                self.ended = True
 
     async def whole(self, request: Request, events: AsyncIterator[Event]) -> Any:
-        async for event in events:
-            self.take(event)
-            if isinstance(event, Failed):
-                return streams.failure_response(event, request)
+        async with streams.ended(events):
+            async for event in events:
+                self.take(event)
+                if isinstance(event, Failed):
+                    return streams.failure_response(event, request)
+        if not self.ended:
+            raise RuntimeError("the events ended without an end")
         message = AssistantMessage(content=self.text, annotations=self.annotations())
         return ChatCompletion(
             id=self.id,
@@ -141,6 +146,8 @@ class _Reply:
                 elif isinstance(event, Failed):
                     yield streams.frame(streams.failure(event, request))
                     return
+        if not self.ended:
+            raise RuntimeError("the events ended without an end")
         if self.citations:
             yield self._frame(Delta(annotations=self.annotations()))
         yield self._frame(Delta(), finish_reason=self.finish_reason)

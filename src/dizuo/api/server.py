@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from dizuo import __version__
-from dizuo.api import config, errors, health, jobs, keys, knowledge, openai, session, threads, users
+from dizuo.api import config, errors, health, jobs, keys, knowledge, openai, session, threads, upkeep, users
 from dizuo.api.auth import router
 from dizuo.api.middleware import Border
 from dizuo.wiring import House
@@ -38,7 +38,7 @@ def create_app(house: House, missing: Callable[[], Sequence[str]] = tuple) -> Fa
     app.state.started_s = int(time.time())
     errors.install(app)
     app.add_middleware(Border, settings=house.settings)
-    for one in (openai, knowledge, threads, jobs, keys, users, session, config, health):
+    for one in (openai, knowledge, threads, jobs, keys, users, session, config, upkeep, health):
         app.include_router(one.routes)
     app.include_router(session.doors)
     app.include_router(_description(app))

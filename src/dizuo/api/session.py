@@ -44,7 +44,10 @@ def who_am_i(caller: TheCaller) -> SessionInfo:
 
 @doors.post("")
 def sign_in(given: Login, request: Request, response: Response, house: TheHouse) -> SessionInfo:
-    """Sets the session cookie. After five failures for a name, or twenty from an address, in a quarter of an hour: 429."""
+    """Sets the session cookie.
+
+    After five failures for a name, or twenty from an address, within a quarter of an hour: 429.
+    """
     address = request.client.host if request.client else ""
     return _open(house, request, response, house.identity.login(given.name, given.password, address))
 

@@ -7,7 +7,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeVar
 
 import anyio
@@ -80,24 +80,36 @@ async def guarded(request: Request, frames: AsyncGenerator[str, None]) -> AsyncG
 
 
 async def begun(request: Request, events: AsyncIterator[_T]) -> AsyncGenerator[_T, None]:
-    """The same events, once the first is there: what goes wrong before it is an ordinary error response."""
+    """The same events, once the first is there: what goes wrong before it is an ordinary error response.
+
+    A model that takes its time is not waited for longer than a heartbeat; its fault is an event then, as any later one.
+    """
+    first = asyncio.ensure_future(anext(events))
     try:
-        first = await unless_gone(request, anext(events))
-    except StopAsyncIteration:
-        return _nothing()
+        await unless_gone(request, asyncio.wait({first}, timeout=HEARTBEAT_S))
+        if first.done():
+            first.result()
+    except BaseException as error:
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        if isinstance(error, StopAsyncIteration):
+            raise RuntimeError("the events ended before they began") from None
+        raise
     return _resumed(first, events)
 
 
-async def _nothing() -> AsyncGenerator[_T, None]:
-    return
-    yield
-
-
-async def _resumed(first: _T, events: AsyncIterator[_T]) -> AsyncGenerator[_T, None]:
-    try:
-        yield first
+async def _resumed(first: asyncio.Future[_T], events: AsyncIterator[_T]) -> AsyncGenerator[_T, None]:
+    async with ended(events):
+        yield await first
         async for event in events:
             yield event
+
+
+@asynccontextmanager
+async def ended(events: AsyncIterator[Any]) -> AsyncGenerator[None, None]:
+    """After it the events have let go of their model, whether they were all taken or not."""
+    try:
+        yield
     finally:
         if isinstance(events, AsyncGenerator):
             await events.aclose()

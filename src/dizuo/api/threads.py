@@ -1,5 +1,6 @@
 """/api/threads: conversations of the caller's own."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import Path, Query, Request
@@ -19,12 +20,12 @@ ThreadId = Annotated[str, Path(description="the thread's id", pattern=r"^[^\x00]
 
 
 class ThreadList(BaseModel):
-    threads: list[Thread]
+    threads: Sequence[Thread]
 
 
 class ThreadContent(BaseModel):
     thread: Thread
-    messages: list[ThreadMessage]
+    messages: Sequence[ThreadMessage]
 
 
 class NewThread(RequestBody):

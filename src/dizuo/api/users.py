@@ -1,5 +1,6 @@
 """/api/users: who may sign in. For the owner alone."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import Path, Request
@@ -15,7 +16,7 @@ UserName = Annotated[str, Path(description="the user's name", pattern=r"^[^\x00]
 
 
 class UserList(BaseModel):
-    users: list[User]
+    users: Sequence[User]
 
 
 class NewUser(RequestBody):
