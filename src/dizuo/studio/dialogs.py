@@ -1,0 +1,74 @@
+"""Dialogs: the browser's own <dialog>, which keeps the focus inside, closes on Esc, and gives the focus back."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Generic, TypeVar
+
+from nicegui.element import Element
+from nicegui.elements.mixins.text_element import TextElement
+
+from dizuo.platform.catalogue import _
+from dizuo.studio.page import Handler, Page, Work
+
+T = TypeVar("T")
+
+
+@contextmanager
+def dialog(page: Page, dialog_id: str, title: str) -> Iterator[TextElement]:
+    """A dialog; what follows goes into it. Yields its title. Open it with `data-open`, or `studio.open` of its id."""
+    with (
+        page.client.content,
+        page.el("dialog", "dialog", id=dialog_id, aria_labelledby=f"{dialog_id}-title"),
+    ):
+        heading = page.text("h2", "", title)
+        heading.props["id"] = f"{dialog_id}-title"
+        yield heading
+
+
+@contextmanager
+def form_dialog(
+    page: Page, dialog_id: str, title: str, field_id: str, submit: str, on_submit: Handler
+) -> Iterator[Element]:
+    """A dialog with a form. The handler gets what stands in its field."""
+    with dialog(page, dialog_id, title), page.el("form", "stack") as form:
+        yield form
+        with page.el("div", "actions"):
+            page.button("button", _("Cancel")).props["data-close"] = True
+            with page.el("button", "button primary", type="submit"):
+                page.text("span", "", submit)
+        page.on(form, "submit", on_submit, f"() => emit(document.getElementById('{field_id}').value)")
+
+
+class Confirm(Generic[T]):
+    """Asks before something goes for good."""
+
+    def __init__(
+        self, page: Page, dialog_id: str, title: str, label: str, on_yes: Callable[[T], Work], note: str = ""
+    ) -> None:
+        self._page = page
+        self._id = dialog_id
+        self._on_yes = on_yes
+        self._about: T | None = None
+        with dialog(page, dialog_id, title), page.el("div", "stack"):
+            self._question = page.text("p", "", title)
+            if note:
+                page.text("p", "muted", note)
+            with page.el("div", "actions"):
+                page.button("button", _("Cancel")).props["data-close"] = True
+                page.button("button danger", label, self._yes)
+
+    def asker(self, about: T, question: str, **params: Any) -> Handler:
+        """A handler that opens the dialog with that question."""
+
+        async def ask() -> None:
+            self._about = about
+            self._page.say(self._question, question, **params)
+            self._page.run("studio.open", self._id)
+
+        return ask
+
+    async def _yes(self) -> None:
+        self._page.run("studio.close", self._id)
+        about, self._about = self._about, None
+        if about is not None:
+            await self._on_yes(about)

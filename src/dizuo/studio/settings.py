@@ -1,0 +1,276 @@
+"""The page of settings: how the studio looks, one's account, keys, people, and the settings of the instance."""
+
+import asyncio
+from typing import Any
+
+from nicegui.element import Element
+from starlette.requests import Request
+
+from dizuo import __version__
+from dizuo.platform.catalogue import LANGUAGES, _
+from dizuo.platform.identity import Key, User
+from dizuo.platform.settings import shown
+from dizuo.studio.dialogs import Confirm, dialog
+from dizuo.studio.guard import Theme
+from dizuo.studio.layout import HTML_LANGUAGE, THEMES, frame, set_theme
+from dizuo.studio.page import Page
+
+_LANGUAGE_NAMES = {"en": "English", "zh": "简体中文"}
+_SOURCES = {"default": _("default"), "file": _("file"), "environment": _("environment"), "flag": _("flag")}
+
+
+async def settings_page(request: Request) -> None:
+    """/settings"""
+    await _Settings(Page(request)).open()
+
+
+class _Settings:
+    def __init__(self, page: Page) -> None:
+        self.page = page
+
+    async def open(self) -> None:
+        page = self.page
+        page.title(_("Settings"))
+        with frame(page, "settings"), page.el("div", "column settings"):
+            with page.el("div", "head"), page.el("div"):
+                page.text("h1", "", _("Settings"))
+            self._show_look()
+            self._show_account()
+            self._keys = self._section(
+                _("API keys"), _("For programs that ask this instance. A key may do what you may.")
+            )
+            self._users: Element | None = None
+            if page.visitor.is_owner:
+                self._users = self._section(_("People"), _("Who may sign in. Everyone has threads of their own."))
+                self._show_instance()
+        self._build_dialogs()
+        await self._load_keys()
+        await self._load_users()
+
+    def _section(self, title: str, lead: str) -> Element:
+        page = self.page
+        with page.el("section", "card stack"):
+            with page.el("div"):
+                page.text("h2", "", title)
+                page.text("p", "muted small", lead)
+            return page.el("div", "stack")
+
+    # --- look and account -------------------------------------------------------------------------------------
+
+    def _show_look(self) -> None:
+        page = self.page
+        with self._section(_("Appearance"), _("Kept in this browser.")):
+            with page.el("div", "setting"):
+                page.text("span", "label", _("Language")).props["id"] = "language-label"
+                with page.el("div", "segments", role="group", aria_labelledby="language-label"):
+                    for language in LANGUAGES:
+                        button = page.el(
+                            "button", "", _LANGUAGE_NAMES[language], type="button", lang=HTML_LANGUAGE[language]
+                        )
+                        self._follow_choice(button, lambda language=language: page.language == language)
+                        page.on(button, "click", self._language_setter(language))
+            with page.el("div", "setting"):
+                page.text("span", "label", _("Theme")).props["id"] = "theme-label"
+                with page.el("div", "segments", role="group", aria_labelledby="theme-label"):
+                    for theme, label in THEMES:
+                        button = page.text("button", "", label)
+                        button.props["type"] = "button"
+                        self._follow_choice(button, lambda theme=theme: page.theme == theme)
+                        page.on(button, "click", self._theme_setter(theme))
+
+    def _follow_choice(self, button: Element, chosen: Any) -> None:
+        def say() -> None:
+            button.props["aria-pressed"] = "true" if chosen() else "false"
+
+        self.page.follow(button, "aria-pressed", say)
+
+    def _language_setter(self, language: Any) -> Any:
+        async def choose() -> None:
+            self.page.switch_language(language)
+
+        return choose
+
+    def _theme_setter(self, theme: Theme) -> Any:
+        async def choose() -> None:
+            set_theme(self.page, theme)
+
+        return choose
+
+    def _show_account(self) -> None:
+        page = self.page
+        role = _("owner") if page.visitor.is_owner else _("member")
+        with self._section(_("Account"), _("Who you are here.")), page.el("div", "row"):
+            page.el("span", "avatar", page.user.name[:1].upper(), aria_hidden="true")
+            with page.el("div", "grow"):
+                page.el("p", "strong", page.user.name)
+                page.text("p", "muted small", role)
+            page.button("button", _("Change password"), self._change_password, icon="key")
+            page.button("button", _("Sign out"), icon="out").props["data-signout"] = True
+
+    async def _change_password(self) -> None:
+        """A one-time link for oneself: the page behind it sets a password, and ends the other sessions."""
+        token = await asyncio.to_thread(self.page.house.identity.login_link, self.page.user.name)
+        self.page.run("studio.go", f"/login?token={token}&next=/settings")
+
+    # --- keys -------------------------------------------------------------------------------------------------
+
+    async def _load_keys(self) -> None:
+        keys = await asyncio.to_thread(self.page.house.identity.keys)
+        if not self.page.visitor.is_owner:
+            keys = [key for key in keys if key.user == self.page.user.name]
+        self._keys.clear()
+        with self._keys:
+            self._show_keys([key for key in keys if key.revoked_at is None])
+
+    def _show_keys(self, keys: list[Key]) -> None:
+        page = self.page
+        with page.el("form", "row") as form:
+            name = page.el("input", "field grow", id="key-name", maxlength="64", required=True, autocomplete="off")
+            page.name(name, "placeholder", _("What the key is for"))
+            page.name(name, "aria-label", _("Name of the new key"))
+            with page.el("button", "button primary", type="submit"):
+                page.icon("plus")
+                page.text("span", "", _("Create key"))
+        page.on(form, "submit", self._create_key, "() => emit(document.getElementById('key-name').value)")
+        if not keys:
+            page.text("p", "muted small", _("No key yet."))
+            return
+        with page.el("ul", "lines"):
+            for key in keys:
+                with page.el("li", "row line"):
+                    with page.el("div", "grow"):
+                        with page.el("p"):
+                            page.el("span", "strong", key.name)
+                            page.el("code", "muted small after", f"{key.prefix}…")
+                        with page.el("p", "muted small facts"):
+                            page.text("span", "", _("of {user}"), user=key.user)
+                            page.text("span", "", _("made {when}"), when=lambda key=key: page.when(key.created_at))
+                            if key.last_used_at is not None:
+                                used = key.last_used_at
+                                page.text("span", "", _("last used {when}"), when=lambda used=used: page.when(used))
+                            else:
+                                page.text("span", "", _("never used"))
+                    with page.el("button", "button small danger", type="button") as revoke:
+                        page.text("span", "", _("Revoke"))
+                        page.text("span", "unseen", "{name}", name=key.name)
+                    question = _("Revoke {name}? Programs that use it stop working at once.")
+                    page.on(revoke, "click", self._ask_revoke.asker(key, question, name=key.name))
+
+    async def _create_key(self, name: str) -> None:
+        page = self.page
+        _made, secret = await asyncio.to_thread(page.house.identity.create_key, name, page.user)
+        await self._load_keys()
+        self._show_secret(secret, _("Your new key"), _("It is shown this once. Copy it now and keep it safe."))
+
+    def _show_secret(self, secret: str, title: str, lead: str) -> None:
+        page = self.page
+        page.say(self._secret_title, title)
+        page.say(self._secret_lead, lead)
+        self._secret.text = secret
+        page.run("studio.open", "secret")
+
+    async def _revoke_key(self, key: Key) -> None:
+        await asyncio.to_thread(self.page.house.identity.revoke_key, key.id)
+        self.page.toast("good", _("{name} has been revoked."), name=key.name)
+        await self._load_keys()
+
+    # --- people -----------------------------------------------------------------------------------------------
+
+    async def _load_users(self) -> None:
+        if self._users is None:
+            return
+        users = await asyncio.to_thread(self.page.house.identity.users)
+        self._users.clear()
+        with self._users:
+            self._show_users(list(users))
+
+    def _show_users(self, users: list[User]) -> None:
+        page = self.page
+        with page.el("form", "row") as form:
+            name = page.el("input", "field grow", id="user-name", maxlength="64", required=True, autocomplete="off")
+            page.name(name, "placeholder", _("Name of the person"))
+            page.name(name, "aria-label", _("Name of the new user"))
+            with page.el("button", "button primary", type="submit"):
+                page.icon("plus")
+                page.text("span", "", _("Add person"))
+        page.on(form, "submit", self._create_user, "() => emit(document.getElementById('user-name').value)")
+        with page.el("ul", "lines"):
+            for user in users:
+                with page.el("li", "row line"):
+                    with page.el("div", "grow"):
+                        page.el("p", "strong", user.name)
+                        with page.el("p", "muted small facts"):
+                            page.text("span", "", _("owner") if user.role == "owner" else _("member"))
+                            if not user.has_password:
+                                page.text("span", "", _("has not signed in yet"))
+                    if user.name == page.user.name:
+                        continue
+                    link = page.button("button small", _("New link"), self._link_maker(user.name))
+                    page.name(link, "aria-label", _("New one-time link for {name}"), name=user.name)
+                    remove = page.button("button small danger", _("Remove"))
+                    page.name(remove, "aria-label", _("Remove {name}"), name=user.name)
+                    question = _("Remove {name} with their keys, sessions and threads?")
+                    page.on(remove, "click", self._ask_remove.asker(user, question, name=user.name))
+
+    async def _create_user(self, name: str) -> None:
+        user = await asyncio.to_thread(self.page.house.identity.create_user, name)
+        await self._load_users()
+        await self._link_maker(user.name)()
+
+    def _link_maker(self, name: str) -> Any:
+        async def make() -> None:
+            token = await asyncio.to_thread(self.page.house.identity.login_link, name)
+            base = str(self.page.client.request.base_url)
+            lead = _("Hand this one-time link to that person alone. It works once, for 24 hours.")
+            self._show_secret(f"{base}login?token={token}", _("One-time link"), lead)
+
+        return make
+
+    async def _remove_user(self, user: User) -> None:
+        await asyncio.to_thread(self.page.house.identity.remove_user, user.name)
+        self.page.toast("good", _("{name} has been removed."), name=user.name)
+        await self._load_users()
+
+    # --- the instance -----------------------------------------------------------------------------------------
+
+    def _show_instance(self) -> None:
+        page = self.page
+        house = page.house
+        with self._section(
+            _("This instance"),
+            _("Set in config.toml, in the environment, or on the command line; a restart applies them."),
+        ):
+            with page.el("dl", "fact-list"):
+                for label, value in ((_("Version"), __version__), (_("Home"), str(house.settings.home))):
+                    with page.el("div"):
+                        page.text("dt", "", label)
+                        page.el("dd", "", value)
+            with page.el("ul", "lines"):
+                for one in shown(house.settings, house.setting_sources):
+                    with page.el("li", "line option"):
+                        with page.el("p", "row"):
+                            page.el("code", "grow", one.name)
+                            page.text(
+                                "span", "badge good" if one.source != "default" else "badge", _SOURCES[one.source]
+                            )
+                        value = str(one.value)
+                        if value:
+                            page.el("p", "value", value)
+                        else:
+                            page.text("p", "value muted", _("empty"))
+                        page.text("p", "muted small", one.help)
+                        page.el("code", "muted small", one.environment)
+
+    # --- dialogs ----------------------------------------------------------------------------------------------
+
+    def _build_dialogs(self) -> None:
+        page = self.page
+        self._ask_revoke = Confirm(page, "revoke-key", _("Revoke this key?"), _("Revoke"), self._revoke_key)
+        self._ask_remove = Confirm(page, "remove-user", _("Remove this person?"), _("Remove"), self._remove_user)
+        with dialog(page, "secret", _("Your new key")) as self._secret_title, page.el("div", "stack"):
+            self._secret_lead = page.text("p", "", _("It is shown this once. Copy it now and keep it safe."))
+            self._secret = page.text("code", "secret", "")
+            self._secret.props["id"] = "secret-text"
+            with page.el("div", "actions"):
+                page.button("button", _("Copy"), icon="copy").props["data-copy"] = "#secret-text"
+                page.button("button primary", _("Close")).props["data-close"] = True
