@@ -3,15 +3,20 @@
 import errno
 import ipaddress
 import logging
+import signal
 import socket
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from dizuo.core.errors import UserError
+from dizuo.core.errors import DizuoError, UserError
+from dizuo.platform.settings import address
 from dizuo.wiring import House
 
 if TYPE_CHECKING:
+    import uvicorn
     from fastapi import FastAPI
 
 logger = logging.getLogger(__name__)
@@ -40,7 +45,8 @@ class Backstage:
     def stop(self) -> None:
         """Ends the keeper. The worker itself ends with the house."""
         self._stopped.set()
-        self._threads[0].join(timeout=_GRACE_S)
+        if self._threads[0].ident is not None:  # it was started
+            self._threads[0].join(timeout=_GRACE_S)
 
     def missing(self) -> list[str]:
         """What /readyz has to wait for."""
@@ -83,7 +89,7 @@ def build(house: House, backstage: Backstage) -> "FastAPI":
 
 
 def serve(house: House, *, ready: Callable[[str], None] | None = None) -> None:
-    """Serves until SIGINT or SIGTERM. `ready` is called with the address, in a thread, once it answers.
+    """Serves until SIGINT or SIGTERM, then returns. `ready` is called with the address, in a thread, once it answers.
 
     Raises UserError when the port is taken, and when the host is not loopback while the owner has no password.
     """
@@ -92,7 +98,7 @@ def serve(house: House, *, ready: Callable[[str], None] | None = None) -> None:
     settings = house.settings
     _refuse_open_door(house)
     listener = _listen(settings.host, settings.port)
-    address = _address(listener)
+    bound = address(*listener.getsockname()[:2])
     backstage = Backstage(house)
     try:
         app = build(house, backstage)
@@ -107,30 +113,60 @@ def serve(house: House, *, ready: Callable[[str], None] | None = None) -> None:
             )
         )
         if ready is not None:
-            threading.Thread(target=_call_when_up, args=(server, ready, address), daemon=True).start()
+            threading.Thread(target=_call_when_up, args=(server, ready, bound), daemon=True).start()
         backstage.start()
-        server.run(sockets=[listener])
+        with _signals_end_it():
+            server.run(sockets=[listener])
     finally:
         backstage.stop()
         listener.close()
 
 
-def _call_when_up(server: object, ready: Callable[[str], None], address: str) -> None:
-    while not getattr(server, "started", False):
-        if getattr(server, "should_exit", False):
+@contextmanager
+def _signals_end_it() -> Iterator[None]:
+    """Within it SIGTERM and SIGINT lead to its end, so that the house gets closed.
+
+    uvicorn raises the signal once more when it has shut down; with the handlers that Python starts with, SIGTERM would
+    end the process there and SIGINT the command with "Stopped" as a failure.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        logger.info("asked to stop")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _call_when_up(server: "uvicorn.Server", ready: Callable[[str], None], address: str) -> None:
+    while not server.started:
+        if server.should_exit:
             return
-        threading.Event().wait(0.02)
+        time.sleep(0.02)
     try:
         ready(address)
-    except Exception:
-        logger.exception("what was to be done after the start failed; the server goes on")
+    except Exception as error:
+        if server.should_exit:  # it was stopped meanwhile, and the house closed around it
+            logger.debug("what was to be done after the start was cut short", exc_info=True)
+        elif isinstance(error, DizuoError):
+            logger.error("%s", error)
+        else:
+            logger.exception("what was to be done after the start failed; the server goes on")
 
 
 def _refuse_open_door(house: House) -> None:
     if not _is_loopback(house.settings.host) and house.identity.owner_needs_link():
         raise UserError(
-            "The host {host} can be reached from other machines, and the owner has no password yet: whoever comes first "
-            "could take this instance. Start it on 127.0.0.1, open the one-time link, set a password, then start again.",
+            "The host {host} can be reached from other machines, and the owner has no password yet: whoever comes "
+            "first could take this instance. Start it on 127.0.0.1, open the one-time link, set a password, then "
+            "start again.",
             host=house.settings.host,
         )
 
@@ -143,6 +179,8 @@ def _is_loopback(host: str) -> bool:
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    if port > 65535:
+        raise UserError("{port} is not a TCP port. Choose one from 1 to 65535 with --port.", port=port)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
@@ -160,10 +198,3 @@ def _listen(host: str, port: int) -> socket.socket:
             port=port,
             reason=error.strerror or error,
         ) from None
-
-
-def _address(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    if host in ("0.0.0.0", "::"):  # noqa: S104  # only shown
-        host = "127.0.0.1" if host == "0.0.0.0" else "::1"  # noqa: S104
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -4,8 +4,9 @@ Every face opens a `House` and calls what hangs from it; each part is made when 
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from dizuo.platform import settings as settings_table
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from dizuo.gateway.models import Models
     from dizuo.knowledge.answer import Answerer
     from dizuo.knowledge.library import Library
+    from dizuo.platform.backup import BackupInfo, SnapshotInfo
     from dizuo.platform.identity import Identity
     from dizuo.platform.jobs import Jobs
 
@@ -38,6 +40,10 @@ class House:
         from dizuo.platform import migrate
 
         house = cls(settings_table.load(os.environ if environ is None else environ, flags))
+        if house.settings.otlp_endpoint:
+            from dizuo.platform import telemetry
+
+            telemetry.configure_tracing(house.settings.otlp_endpoint)
         house.settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         migrate.upgrade(house.database, house.blobs, house.settings.home)
         return house
@@ -123,3 +129,38 @@ class House:
         from dizuo.apps.threads import Threads
 
         return Threads(self.database)
+
+    # --- backups ----------------------------------------------------------------------------------------------
+
+    def backup(self, file: Path) -> "BackupInfo":
+        """Writes everything into one file. Raises Conflict when it exists, UserError when it cannot be written."""
+        from dizuo.platform import backup
+
+        return backup.backup(self.database, self.blobs, self.settings.home, file)
+
+    def restore(self, file: Path) -> "BackupInfo":
+        """Puts a backup or a snapshot in place of the present state, of which it makes a snapshot first.
+
+        Also in a house that was not opened, since its database may be broken or a newer Dizuo's. Raises UserError
+        for a file that is no good, Conflict while jobs run; nothing is changed then.
+        """
+        from dizuo.knowledge.keywords import KeywordIndex
+        from dizuo.knowledge.store import embedded_text
+        from dizuo.platform import backup
+
+        keywords = KeywordIndex(self.database)
+        info = backup.restore(
+            self.database,
+            self.blobs,
+            self.settings.home,
+            file,
+            lambda connection: keywords.rebuild(connection, embedded_text),
+        )
+        self.library.collect_garbage()
+        return info
+
+    def snapshots(self) -> "Sequence[SnapshotInfo]":
+        """What can be gone back to, the newest first."""
+        from dizuo.platform import backup
+
+        return backup.snapshots(self.settings.home)

@@ -1,15 +1,31 @@
-"""Showing an answer as it is written, with its numbered citations below."""
+"""Which knowledge base is asked, and showing the answer as it is written, its numbered citations below."""
 
 import re
 from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING
 
 from dizuo.cli.terminal import Terminal, clean
 from dizuo.core.documents import Answer, Citation
-from dizuo.core.errors import ModelError
+from dizuo.core.errors import ModelError, UserError
 from dizuo.core.events import Done, Event, Failed, TextDelta
+
+if TYPE_CHECKING:
+    from dizuo.wiring import House
 
 _MARK = re.compile(r"(\[\d+\])")
 _HALF_A_MARK = re.compile(r"\[\d*$")
+
+
+def the_knowledge(house: "House", name: str | None) -> str:
+    """The knowledge base of that name, or the only one there is. Raises NotFound, and UserError when it is unclear."""
+    if name is not None:
+        return house.library.get(name).name
+    names = [info.name for info in house.library.list()]
+    if len(names) == 1:
+        return names[0]
+    if not names:
+        raise UserError("There is no knowledge base yet. Make one: dizuo knowledge add NAME PATH")
+    raise UserError("Say which knowledge base with --knowledge. There are: {names}.", names=", ".join(names))
 
 
 class AnswerView:
@@ -50,15 +66,27 @@ class AnswerView:
         self._held = ""
 
     def _print(self, text: str) -> None:
-        from rich.text import Text
-
         if self.terminal.as_json or not text:
             return
-        styled = Text()
-        for part in _MARK.split(clean(text)):
-            styled.append(part, style="bold cyan" if _MARK.fullmatch(part) else "")
-        self.terminal.out.print(styled, end="", soft_wrap=True)
+        _print_marked(self.terminal, text)
         self.terminal.out.file.flush()
+
+
+def _print_marked(terminal: Terminal, text: str) -> None:
+    """A piece of an answer, its [1] marks in colour."""
+    from rich.text import Text
+
+    styled = Text()
+    for part in _MARK.split(clean(text)):
+        styled.append(part, style="bold cyan" if _MARK.fullmatch(part) else "")
+    terminal.out.print(styled, end="", soft_wrap=True)
+
+
+def show_answer(terminal: Terminal, answer: Answer) -> None:
+    """A whole answer with its numbered citations, looking as one that `AnswerView` showed while it was written."""
+    _print_marked(terminal, answer.answer + "\n")
+    show_citations(terminal, answer.citations)
+    show_footer(terminal, answer)
 
 
 def show_citations(terminal: Terminal, citations: Sequence[Citation]) -> None:

@@ -1,17 +1,13 @@
 """`dizuo ask` and `dizuo chat`."""
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from dizuo.cli.command import command
 from dizuo.cli.terminal import Terminal
-from dizuo.core.errors import UserError
 from dizuo.platform.catalogue import _
-
-if TYPE_CHECKING:
-    from dizuo.wiring import House
 
 _Knowledge = Annotated[
     str | None,
@@ -27,24 +23,12 @@ def register(app: typer.Typer, panel: str) -> None:
     command(app, "chat", _("Talk with your documents, here in the terminal."), panel=panel)(chat)
 
 
-def the_knowledge(house: "House", name: str | None) -> str:
-    """The knowledge base of that name, or the only one there is. Raises NotFound, and UserError when it is unclear."""
-    if name is not None:
-        return house.library.get(name).name
-    names = [info.name for info in house.library.list()]
-    if len(names) == 1:
-        return names[0]
-    if not names:
-        raise UserError("There is no knowledge base yet. Make one: dizuo knowledge add NAME PATH")
-    raise UserError("Say which knowledge base with --knowledge. There are: {names}.", names=", ".join(names))
-
-
 def ask(
     terminal: Terminal,
     question: Annotated[str, typer.Argument(metavar="QUESTION", help=_("What you want to know."))],
     knowledge: _Knowledge = None,
 ) -> None:
-    from dizuo.cli.answers import AnswerView, show_citations, show_footer
+    from dizuo.cli.answers import AnswerView, show_citations, show_footer, the_knowledge
 
     with terminal.house() as house:
         name = the_knowledge(house, knowledge)

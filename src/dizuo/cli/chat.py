@@ -4,8 +4,7 @@ import asyncio
 import contextlib
 import sys
 
-from dizuo.cli.answers import AnswerView, show_citations, show_footer
-from dizuo.cli.ask import the_knowledge
+from dizuo.cli.answers import AnswerView, show_citations, show_footer, the_knowledge
 from dizuo.cli.table import show_table, when
 from dizuo.cli.terminal import Terminal
 from dizuo.core.documents import Citation
@@ -170,6 +169,7 @@ class Chat:
             self.terminal,
             (t("ID"), t("Title"), t("Knowledge base"), t("Last message")),
             [(thread.id, thread.title, thread.knowledge, when(thread.updated_at)) for thread in threads],
+            whole=(0,),
         )
 
     def _show_sources(self) -> None:

@@ -47,7 +47,9 @@ def group(help: str) -> typer.Typer:
     return typer.Typer(help=help, no_args_is_help=True, add_completion=False)
 
 
-def command(app: typer.Typer, name: str, help: str, *, panel: str | None = None) -> Callable[[Callable[..., None]], Any]:
+def command(
+    app: typer.Typer, name: str, help: str, *, panel: str | None = None
+) -> Callable[[Callable[..., None]], Any]:
     """Registers a function as a command. Its first parameter is the Terminal; the others are Typer's."""
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
@@ -71,7 +73,8 @@ def command(app: typer.Typer, name: str, help: str, *, panel: str | None = None)
 def _terminal(context: typer.Context, given: dict[str, Any]) -> Terminal:
     """Options may stand before the command (`dizuo --json key list`) or after it; after wins."""
     before = context.find_root().obj or {}
-    return Terminal(**{name: value or before.get(name) for name, value in given.items()})
+    merged: dict[str, Any] = {name: value or before.get(name) for name, value in given.items()}
+    return Terminal(**merged)
 
 
 def root_callback(app: typer.Typer, help: str, version: Callable[[], str]) -> None:
@@ -90,7 +93,8 @@ def root_callback(app: typer.Typer, help: str, version: Callable[[], str]) -> No
         home: _Home = None,
         debug: _Debug = False,
         _version: Annotated[
-            bool, typer.Option("--version", is_eager=True, callback=show_version, help=_("Print the version and leave."))
+            bool,
+            typer.Option("--version", is_eager=True, callback=show_version, help=_("Print the version and leave.")),
         ] = False,
     ) -> None:
         context.obj = {"as_json": as_json, "language": language, "home": home, "debug": debug}
@@ -98,7 +102,19 @@ def root_callback(app: typer.Typer, help: str, version: Callable[[], str]) -> No
 
 def speak(tree: Any, language: Language) -> None:
     """Puts the help of a command, its options and everything under it into that language."""
+    if language == "en":  # as it is written
+        return
+    from typer import rich_utils
 
+    # Typer says these itself, in English wherever it is not compiled into the system's message catalogue.
+    rich_utils.OPTIONS_PANEL_TITLE = translate(_("Options"), language)
+    rich_utils.ARGUMENTS_PANEL_TITLE = translate(_("Arguments"), language)
+    rich_utils.COMMANDS_PANEL_TITLE = translate(_("Commands"), language)
+    rich_utils.ERRORS_PANEL_TITLE = translate(_("Error"), language)
+    _speak(tree, language)
+
+
+def _speak(tree: Any, language: Language) -> None:
     def in_language(text: str | None) -> str | None:
         return translate(text, language) if text else text
 
@@ -108,7 +124,7 @@ def speak(tree: Any, language: Language) -> None:
         tree.rich_help_panel = in_language(panel)
     for parameter in tree.params:
         parameter.help = in_language(getattr(parameter, "help", None))
-        is_option = parameter.param_type_name == "option"
-        parameter.rich_help_panel = translate("Options" if is_option else "Arguments", language)
+    with typer.Context(tree) as context:
+        tree.get_help_option(context).help = translate(_("Show this message and leave."), language)
     for child in getattr(tree, "commands", {}).values():
-        speak(child, language)
+        _speak(child, language)

@@ -10,10 +10,13 @@ from dizuo.platform.catalogue import _
 
 if TYPE_CHECKING:
     from dizuo.core.jobs import Job
+    from dizuo.wiring import House
 
 app = group(_("Durable jobs: work that survives the process."))
 
 _Id = Annotated[str, typer.Argument(metavar="JOB", help=_("The job's id."))]
+NoWait = Annotated[bool, typer.Option("--no-wait", help=_("Return at once with the job instead of following it."))]
+
 _SHOWN_FAILURES = 100
 
 
@@ -47,11 +50,19 @@ def list_(
         terminal,
         (t("Job"), t("Kind"), t("About"), t("Status"), t("Finished"), t("Failed"), t("Created")),
         [
-            (job.id, job.kind, job.subject, _status(terminal, job), f"{job.finished}/{job.total}", job.failed)
-            + (when(job.created_at),)
+            (
+                job.id,
+                job.kind,
+                job.subject,
+                _status(terminal, job),
+                f"{job.finished}/{job.total}",
+                job.failed,
+                when(job.created_at),
+            )
             for job in jobs
         ],
         right=(4, 5),
+        whole=(0,),
     )
 
 
@@ -59,13 +70,15 @@ def list_(
 def show(terminal: Terminal, job: _Id) -> None:
     with terminal.house() as house:
         found = house.jobs.get(job)
-        failures = house.jobs.items(job, status="failed", limit=_SHOWN_FAILURES)
-    _show(terminal, found)
+        items = house.jobs.items(job, status="failed", limit=_SHOWN_FAILURES)
+    failures = [(item.source, terminal.note(item.error) if item.error else "") for item in items]
     if terminal.as_json:
+        reasons = [{"source": source, "error": reason} for source, reason in failures]
+        terminal.show_json({**found.model_dump(mode="json"), "failures": reasons})
         return
-    for item in failures:
-        reason = terminal.note(item.error) if item.error else ""
-        terminal.show(f"{item.source}: {reason}", style="red")
+    _show(terminal, found)
+    for source, reason in failures:
+        terminal.show(f"{source}: {reason}", style="red")
 
 
 def _show(terminal: Terminal, job: "Job") -> None:
@@ -82,16 +95,32 @@ def _show(terminal: Terminal, job: "Job") -> None:
 
 @command(app, "watch", _("Follow a job to its end; does the work when no server is running."))
 def watch(terminal: Terminal, job: _Id) -> None:
-    from dizuo.cli import progress
-
     with terminal.house() as house:
-        try:
-            over = progress.watch(terminal, house.jobs, house.jobs.get(job))
-        except KeyboardInterrupt:
-            terminal.say(terminal.t("The job is not cancelled. To cancel it: dizuo job cancel {job}", job=job))
-            raise
+        over = _watched(terminal, house, job)
     _show(terminal, over)
     if over.status == "failed":
+        raise typer.Exit(1)
+
+
+def _watched(terminal: Terminal, house: "House", job: str) -> "Job":
+    """The job when it is over. Ctrl-C leaves it as it is."""
+    from dizuo.cli import progress
+
+    try:
+        return progress.watch(terminal, house.jobs, house.jobs.get(job))
+    except KeyboardInterrupt:
+        terminal.say(terminal.t("The job is not cancelled. To cancel it: dizuo job cancel {job}", job=job))
+        raise
+
+
+@command(app, "resume", _("Go on with a job that failed, with what still waits in it."))
+def resume(terminal: Terminal, job: _Id, no_wait: NoWait = False) -> None:
+    with terminal.house() as house:
+        state = house.jobs.resume(job)
+        if not no_wait:
+            state = _watched(terminal, house, job)
+    _show(terminal, state)
+    if state.status == "failed":
         raise typer.Exit(1)
 
 

@@ -42,6 +42,7 @@ def list_(terminal: Terminal) -> None:
             (key.id, key.name, key.prefix, when(key.created_at), when(key.last_used_at), when(key.revoked_at))
             for key in keys
         ],
+        whole=(2,),
     )
 
 

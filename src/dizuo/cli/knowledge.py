@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dizuo.cli.command import command, group
+from dizuo.cli.job import NoWait
 from dizuo.cli.terminal import INTERRUPTED, Terminal
 from dizuo.platform.catalogue import _
 
@@ -23,7 +24,6 @@ _LISTED = 20  # losses and failures told one by one; the rest is a command away
 _SNIPPET = 300
 
 _Name = Annotated[str, typer.Argument(metavar="NAME", help=_("The knowledge base."))]
-_NoWait = Annotated[bool, typer.Option("--no-wait", help=_("Return at once with the job instead of following it."))]
 _Yes = Annotated[bool, typer.Option("--yes", "-y", help=_("Do not ask."))]
 
 
@@ -32,7 +32,7 @@ def add(
     terminal: Terminal,
     name: _Name,
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help=_("Files, folders or archives."))],
-    no_wait: _NoWait = False,
+    no_wait: NoWait = False,
 ) -> None:
     with terminal.house() as house:
         with terminal.waiting(terminal.t("Looking at the files…")):
@@ -45,7 +45,7 @@ def sync(
     terminal: Terminal,
     name: _Name,
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help=_("The folder to mirror."))],
-    no_wait: _NoWait = False,
+    no_wait: NoWait = False,
 ) -> None:
     with terminal.house() as house:
         with terminal.waiting(terminal.t("Looking at the files…")):
@@ -63,7 +63,9 @@ def _finish(terminal: Terminal, house: "House", job: "Job", no_wait: bool) -> No
             terminal.show_json(job.model_dump(mode="json"))
         else:
             terminal.show(job.id)
-            terminal.say(terminal.t("A running server (dizuo up) does the work; so does: dizuo job watch {job}", job=job.id))
+            terminal.say(
+                terminal.t("A running server (dizuo up) does the work; so does: dizuo job watch {job}", job=job.id)
+            )
         return
     follow(terminal, house.jobs, job)
     result = outcome(house.jobs, job.id)
@@ -81,7 +83,9 @@ def _finish(terminal: Terminal, house: "House", job: "Job", no_wait: bool) -> No
             t("{count} failed", count=len(result.failed)) if result.failed else "",
         ]
         terminal.show(f"{job.subject}: {', '.join(filter(None, counts))}")
-        lost = [(r.source, note) for r in result.reports if r.report and r.status != "unchanged" for note in r.report.lost]
+        lost = [
+            (r.source, note) for r in result.reports if r.report and r.status != "unchanged" for note in r.report.lost
+        ]
         _tell_some(terminal, lost, style="yellow")
     if len(result.failed) + len(result.reports) > 1 or result.added:
         _tell_some(terminal, [(f.source, f.error) for f in result.failed], style="red")
@@ -165,8 +169,15 @@ def _show_documents(terminal: Terminal, documents: "Iterator[Document]") -> None
         terminal,
         (t("Document"), t("Format"), t("Size"), t("Pages"), t("Chunks"), t("Changed"), t("Lost")),
         [
-            (d.name, d.report.format, size(d.size_bytes), d.report.pages or "-", d.report.chunks, when(d.changed_at))
-            + (len(d.report.lost) or "-",)
+            (
+                d.name,
+                d.report.format,
+                size(d.size_bytes),
+                d.report.pages or "-",
+                d.report.chunks,
+                when(d.changed_at),
+                len(d.report.lost) or "-",
+            )
             for d in documents
         ],
         right=(2, 3, 4, 6),
@@ -231,7 +242,9 @@ def search(
         list[str] | None,
         typer.Option(
             metavar="KEY=VALUE",
-            help=_("Only hits whose document, source, format, heading, page or other property is VALUE; may be repeated."),
+            help=_(
+                "Only hits whose document, source, format, heading, page or other property is VALUE; may be repeated."
+            ),
             show_default=False,
         ),
     ] = None,

@@ -26,7 +26,7 @@ def follow(terminal: Terminal, jobs: "Jobs", job: Job) -> Job:
 
 def watch(terminal: Terminal, jobs: "Jobs", job: Job) -> Job:
     """Shows a job until it is over, which it returns. Ctrl-C goes to the caller."""
-    with _view(terminal) as show:
+    with reporting(terminal) as show:
         for state in jobs.watch(job.id):
             show(state)
             job = state
@@ -34,7 +34,7 @@ def watch(terminal: Terminal, jobs: "Jobs", job: Job) -> Job:
 
 
 def status_line(terminal: Terminal, job: Job) -> str:
-    """"12 of 40 · 1 failed · 0:32 left · docs/guide.pdf"."""
+    """ "12 of 40 · 1 failed · 0:32 left · docs/guide.pdf"."""
     parts = [terminal.t("{finished} of {total}", finished=job.finished, total=job.total)]
     if job.failed:
         parts.append(terminal.t("{failed} failed", failed=job.failed))
@@ -52,7 +52,8 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _view(terminal: Terminal) -> AbstractContextManager[Callable[[Job], None]]:
+def reporting(terminal: Terminal) -> AbstractContextManager[Callable[[Job], None]]:
+    """Within it, a function that shows how far a job is."""
     return _bar(terminal) if terminal.err.is_terminal else _lines(terminal)
 
 
@@ -81,7 +82,9 @@ def _bar(terminal: Terminal) -> Iterator[Callable[[Job], None]]:
         SpinnerColumn(),
         BarColumn(bar_width=24),
         # Markup off: a file may be called "[red]".
-        TextColumn("{task.fields[line]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
+        TextColumn(
+            "{task.fields[line]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)
+        ),
         console=terminal.err,
         transient=True,
         expand=True,

@@ -7,9 +7,14 @@ from dizuo.cli.terminal import Terminal, clean
 
 
 def show_table(
-    terminal: Terminal, columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[int] = ()
+    terminal: Terminal,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    right: Sequence[int] = (),
+    whole: Sequence[int] = (),
 ) -> None:
-    """Prints rows under their headings; the columns at the positions `right` are numbers.
+    """Prints rows under their headings. At the positions `right` are numbers, at `whole` what gets copied: ids.
 
     Wide (Chinese) characters line up; cells are cleaned and wrap where the terminal is narrow.
     """
@@ -19,7 +24,8 @@ def show_table(
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for position, column in enumerate(columns):
-        table.add_column(column, justify="right" if position in right else "left", overflow="fold")
+        justify = "right" if position in right else "left"
+        table.add_column(column, justify=justify, overflow="fold", no_wrap=position in whole)
     for row in rows:
         table.add_row(*(Text(clean(str(cell)).replace("\n", " ")) for cell in row))
     terminal.show(table)

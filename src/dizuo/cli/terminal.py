@@ -3,6 +3,7 @@
 Results go to stdout, everything else to stderr. With `--json`, stdout gets one JSON document and nothing more.
 """
 
+import io
 import json
 import os
 import re
@@ -59,7 +60,7 @@ class Terminal:
         self.debug = debug
         self._flags: dict[str, Any] = {"home": home, "language": language}
         for stream in (sys.stdout, sys.stderr):
-            if hasattr(stream, "reconfigure"):  # a terminal that cannot show 汉字 shows their codes, and goes on
+            if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show 汉字 shows their codes, and goes on
                 stream.reconfigure(errors="backslashreplace")
 
     # --- settings and house -----------------------------------------------------------------------------------
@@ -77,20 +78,29 @@ class Terminal:
         return pick_language(wanted, locale=locale_of(os.environ))
 
     @contextmanager
-    def house(self, **flags: Any) -> "Iterator[House]":
+    def house(self, *, as_server: bool = False, **flags: Any) -> "Iterator[House]":
         """The house that the settings describe, open for the time of a command."""
         from dizuo.wiring import House
 
-        self._log_to_stderr()
+        self._log_to_stderr(as_server)
         with House.open(**self._flags, **flags) as house:
             yield house
 
-    def _log_to_stderr(self) -> None:
+    @contextmanager
+    def closed_house(self) -> "Iterator[House]":
+        """The house without its database looked at: that may be broken, or made by a newer Dizuo."""
+        from dizuo.wiring import House
+
+        self._log_to_stderr(False)
+        with House(self.settings()) as house:
+            yield house
+
+    def _log_to_stderr(self, as_server: bool) -> None:
         """The server writes a log; a command that a person typed says only what has gone wrong."""
         from dizuo.platform.telemetry import configure_logging
 
         loaded = self.settings()
-        quiet = loaded.sources["log_level"] == "default"
+        quiet = loaded.sources["log_level"] == "default" and not as_server
         level = "debug" if self.debug else "error" if quiet else loaded.values.log_level
         configure_logging(level, loaded.values.log_format)
 
@@ -199,10 +209,10 @@ class Terminal:
             self._fail(self.t("Something went wrong inside Dizuo ({what}).", what=what))
         file = self._keep(details)
         if file is None:
-            self._fail(
-                self.t("Something went wrong inside Dizuo ({what}). For the details, add --debug.", what=what)
-            )
-        self._fail(self.t("Something went wrong inside Dizuo ({what}). The details are in {file}.", what=what, file=file))
+            self._fail(self.t("Something went wrong inside Dizuo ({what}). For the details, add --debug.", what=what))
+        self._fail(
+            self.t("Something went wrong inside Dizuo ({what}). The details are in {file}.", what=what, file=file)
+        )
 
     def _keep(self, details: str) -> Path | None:
         try:

@@ -30,6 +30,7 @@ def list_(
         terminal,
         (t("ID"), t("Title"), t("Knowledge base"), t("Last message")),
         [(thread.id, thread.title, thread.knowledge, when(thread.updated_at)) for thread in threads],
+        whole=(0,),
     )
 
 
@@ -46,7 +47,9 @@ def show(terminal: Terminal, thread: _Id) -> None:
         terminal.show_json({"thread": found.model_dump(mode="json"), "messages": said})
         return
     for message in messages:
-        terminal.show(("> " if message.role == "user" else "") + message.content, style="bold" * (message.role == "user"))
+        terminal.show(
+            ("> " if message.role == "user" else "") + message.content, style="bold" * (message.role == "user")
+        )
         if message.answer:
             show_citations(terminal, message.answer.citations)
         terminal.show()

@@ -1,0 +1,142 @@
+"""The server as a process: how it starts, what it refuses, how it ends."""
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from dizuo.core.errors import UserError
+from dizuo.serve import Backstage, serve
+from dizuo.wiring import House
+
+
+class Server:
+    """`dizuo up --json` on a port that is free."""
+
+    def __init__(self, home: Path, *arguments: str, **environment: str) -> None:
+        self.home = home
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "dizuo", "up", "--json", *arguments],
+            env={**os.environ, "DIZUO_HOME": str(home), **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def started(self) -> dict[str, Any]:
+        """What it prints once it answers."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, self.process.communicate()[1]
+        return json.loads(line)
+
+    def end(self, how: int = signal.SIGTERM) -> tuple[int, str]:
+        """Its exit status and what it said."""
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        return (self.process.wait(30), self.process.communicate()[1])
+
+
+def get(address: str, path: str) -> tuple[int, Any]:
+    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=10)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+    finally:
+        connection.close()
+
+
+def wait_ready(address: str) -> None:
+    deadline = time.monotonic() + 60
+    while (answer := get(address, "/readyz"))[0] != 200:
+        assert time.monotonic() < deadline, answer
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def servers() -> Iterator[list[Server]]:
+    started: list[Server] = []
+    yield started
+    for server in started:
+        server.process.kill()
+        server.end()
+
+
+def test_two_instances_serve_side_by_side_and_a_taken_port_is_said(tmp_path: Path, servers: list[Server]) -> None:
+    servers += [
+        Server(tmp_path / "a", "--port", "0", "--demo"),
+        Server(tmp_path / "b", "--port", "0", DIZUO_EMBEDDER=""),
+    ]
+    first, second = (server.started() for server in servers)
+    assert first["address"] != second["address"]
+    assert first["link"].startswith(first["address"] + "/login?token=")
+    assert [answer["found"] for answer in first["answers"]] == [True, True]
+    wait_ready(first["address"])
+    wait_ready(second["address"])
+
+    port = urlsplit(first["address"]).port
+    third = Server(tmp_path / "c", "--port", str(port))
+    servers.append(third)
+    status, said = third.end(0)
+    assert status == 1
+    assert f"Port {port} on 127.0.0.1 is taken" in said
+    assert f"--port {port + 1}" in said  # pyright: ignore[reportOptionalOperand]
+
+
+def test_signals_end_it_cleanly_and_the_next_start_finds_the_sample(tmp_path: Path, servers: list[Server]) -> None:
+    home = tmp_path / "home"
+    for how in (signal.SIGTERM, signal.SIGINT):
+        server = Server(home, "--port", "0", DIZUO_EMBEDDER="")
+        servers.append(server)
+        address = server.started()["address"]
+        wait_ready(address)
+        with House.open({"DIZUO_HOME": str(home)}) as house:
+            deadline = time.monotonic() + 30
+            while not house.jobs.list(subject="guide", active=False) and time.monotonic() < deadline:
+                time.sleep(0.1)
+            assert [job.status for job in house.jobs.list(subject="guide")] == ["done"]
+        status, said = server.end(how)
+        assert status == 0, said
+        assert "Traceback" not in said
+        with pytest.raises(ConnectionRefusedError):
+            get(address, "/healthz")
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"DIZUO_HOST": "0.0.0.0"}, "the owner has no password yet"),
+        ({"DIZUO_HOST": "server.example.org"}, "the owner has no password yet"),
+        ({"DIZUO_PORT": "70000"}, "70000 is not a TCP port"),
+    ],
+)
+def test_what_cannot_be_served_is_refused(home: Path, environment: dict[str, str], expected: str) -> None:
+    with House.open({"DIZUO_HOME": str(home), **environment}) as house, pytest.raises(UserError, match=expected):
+        serve(house)
+
+
+def test_another_host_is_served_once_the_owner_has_a_password(tmp_path: Path, servers: list[Server]) -> None:
+    home = tmp_path / "home"
+    with House.open({"DIZUO_HOME": str(home)}) as house:
+        house.identity.redeem(house.identity.login_link("owner"), "a long enough password")
+    server = Server(home, "--host", "0.0.0.0", "--port", "0", DIZUO_EMBEDDER="")
+    servers.append(server)
+    started = server.started()
+    assert started["link"] is None
+    assert get(started["address"], "/healthz") == (200, {"status": "ok"})
+
+
+def test_what_was_not_started_yet_can_be_stopped(house: House) -> None:
+    backstage = Backstage(house)
+    backstage.stop()  # Ctrl-C while the pages are being loaded
+    assert backstage.missing() == ["worker", "embedder"]
