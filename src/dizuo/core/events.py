@@ -14,8 +14,8 @@ class TextDelta(Noun):
 
 
 class CitationFound(Noun):
-    """Comes before the text that refers to it as [index]; sent again, same index, when the check of its
-    support is done and found it wanting."""
+    """Comes before the text that refers to it as [index]; sent again, same index, when the end of the sentence
+    changes whether it is supported: what followed the mark was wanting, or only then said what was cited."""
 
     type: Literal["citation"] = "citation"
     index: int  # 1-based, as in the text
