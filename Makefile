@@ -28,9 +28,9 @@ test: install ## run the tests (installs Chromium and PostgreSQL from the system
 	.ci/system-packages
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
-test-postgres: install ## the database tests again on a real PostgreSQL
+test-postgres: install ## the same tests, every instance on a real PostgreSQL
 	.ci/system-packages
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m postgres
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --database postgres
 
 check: install ## format, lint, types, import contract, language catalogue
 	$(BIN)/ruff format --check .
@@ -39,8 +39,9 @@ check: install ## format, lint, types, import contract, language catalogue
 	$(BIN)/lint-imports
 	$(BIN)/python -m dizuo.platform.catalogue
 
-bench: install ## ours against LangChain + Chroma and LlamaIndex, ratios
+bench: install ## ours against LangChain + Chroma and LlamaIndex; how soon the server is ready
 	$(BIN)/python benchmarks/knowledge.py
+	$(BIN)/python benchmarks/startup.py
 
 constraints: install ## pin every dependency again
 	$(BIN)/python -m pip install --quiet uv

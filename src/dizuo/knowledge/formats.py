@@ -200,8 +200,7 @@ def extension_of(name: str) -> str:
 
 def is_worth_reading(name: str) -> bool:
     """Whether a file found in a folder is of a kind that may hold text."""
-    extension = extension_of(name)
-    return extension not in _UNREADABLE or extension in _CONVERT
+    return extension_of(name) not in _UNREADABLE
 
 
 def is_clutter(name: str) -> bool:

@@ -34,6 +34,8 @@ def parse_sheets(path: Path, format: Format) -> Parsed:
     if formulas:
         template = _("Formulas have no stored result: {count}. Open the file in Excel or LibreOffice and save it.")
         lost.append(Note(template=template, params={"count": formulas}))
+    if format.name == "xlsx":
+        lost += _not_read(path)
     return require_text(Parsed(clean(text), format.name, format.media_type, None, (), tuple(lost), meta))
 
 
@@ -60,17 +62,30 @@ def _xlsx(path: Path) -> tuple[str, Sequence[str], dict[str, Any], int]:
                 meta[key] = clean(str(value))
         if isinstance(properties.created, datetime.datetime):
             meta["date"] = properties.created.date().isoformat()
-        return "\n".join(parts), hidden, meta, _formulas_without_result(path)
+        return "\n".join(parts), hidden, meta, 0
 
 
-def _formulas_without_result(path: Path) -> int:
-    """Formulas that the program which wrote the file did not work out; it was no spreadsheet."""
-    count = 0
+def _not_read(path: Path) -> Iterator[Note]:
+    """What a workbook holds beside the values of its cells.
+
+    A formula has no result where the program that wrote the file was no spreadsheet and did not work it out.
+    """
+    formulas, comments, pictures = 0, 0, 0
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
-            if member.filename.startswith("xl/worksheets/") and member.file_size < _LOOKED_INTO:
-                count += len(_NO_RESULT.findall(archive.read(member)))
-    return count
+            name = member.filename
+            pictures += name.startswith("xl/media/")
+            if member.file_size < _LOOKED_INTO and name.endswith(".xml"):
+                if name.startswith("xl/worksheets/"):
+                    formulas += len(_NO_RESULT.findall(archive.read(member)))
+                elif re.match(r"xl/(comments|threadedComments/)", name):
+                    comments += len(re.findall(rb"<(?:comment|threadedComment)[ >]", archive.read(member)))
+    if formulas:
+        template = _("Formulas have no stored result: {count}. Open the file in Excel or LibreOffice and save it.")
+        yield Note(template=template, params={"count": formulas})
+    if comments:
+        yield Note(template="Comments were not read: {count}.", params={"count": comments})
+    yield from pictures_lost(pictures)
 
 
 def _xls(path: Path) -> tuple[str, Sequence[str], dict[str, Any], int]:
