@@ -140,3 +140,13 @@ def test_what_was_not_started_yet_can_be_stopped(house: House) -> None:
     backstage = Backstage(house)
     backstage.stop()  # Ctrl-C while the pages are being loaded
     assert backstage.missing() == ["worker", "embedder"]
+
+
+def test_what_threads_share_is_loaded_before_they_start(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    monkeypatch.setattr("dizuo.serve._load_shared_libraries", lambda: order.append("libraries"))
+    monkeypatch.setattr(Backstage, "start", lambda _self: order.append("threads"))
+    monkeypatch.setattr("uvicorn.Server.run", lambda _self, sockets: order.append("server"))
+    with House.open(port=0) as house:
+        serve(house)
+    assert order == ["libraries", "threads", "server"]

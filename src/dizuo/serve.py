@@ -78,6 +78,17 @@ class Backstage:
             logger.exception("the embedder does not load; search goes by keywords alone")
 
 
+def _load_shared_libraries() -> None:
+    """Imports what several threads need, before there are any.
+
+    SQLAlchemy's ORM comes with DBOS, its modules import each other, and from the moment it begins to load it takes
+    part in every query. A query in another thread at that moment met half of it, and the import that failed so left it
+    broken for the life of the process: the worker never started (seen on a busy machine; SQLAlchemy 2.1).
+    """
+    import dbos  # noqa: F401
+    import sqlalchemy.orm  # noqa: F401
+
+
 def build(house: House, backstage: Backstage) -> "FastAPI":
     """API and studio over one house."""
     from dizuo.api.server import create_app
@@ -101,6 +112,7 @@ def serve(house: House, *, ready: Callable[[str], None] | None = None) -> None:
     bound = address(*listener.getsockname()[:2])
     backstage = Backstage(house)
     try:
+        _load_shared_libraries()
         app = build(house, backstage)
         server = uvicorn.Server(
             uvicorn.Config(

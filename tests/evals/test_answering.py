@@ -1,5 +1,6 @@
 """What answering without a chat model is worth, on data, and the pieces that measure it."""
 
+import random
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,9 +17,9 @@ from tests.conftest import data_file
 
 
 def part_of(collection: Collection, n_passages: int, n_questions: int) -> Collection:
-    """The measuring half's first passages and some of the questions about them."""
+    """Some passages of the measuring half and some of the questions about them."""
     _fitting, measuring = halves(collection)
-    kept = sorted(measuring)[:n_passages]
+    kept = random.Random(5).sample(sorted(measuring), n_passages)
     passages = {one: collection.passages[one] for one in kept}
     questions = [asked for asked in collection.questions if asked.passage in passages]
     every = max(1, len(questions) // n_questions)
@@ -36,6 +37,7 @@ def shares(collection: Collection, home: Path) -> Mapping[str, float]:
     )
     found: dict[str, Report] = {report.kind: report for report in reports}
     answerable = found["answerable"]
+    print(reports)  # what a failure shows
     return {kind: report.good / report.n for kind, report in found.items()} | {
         "quote": answerable.right_quote / answerable.n
     }
@@ -50,7 +52,7 @@ def test_english_questions_are_answered_and_those_about_other_things_refused(tmp
     assert share["quote"] >= 0.68
     assert share["article gone"] >= 0.90
     assert share["passage gone"] >= 0.60
-    assert share["adversarial"] >= 0.22
+    assert share["adversarial"] >= 0.28
 
 
 @pytest.mark.data

@@ -317,6 +317,7 @@ def test_sheets_are_tables_and_hidden_ones_and_formulas_without_result_are_named
     import datetime
 
     import openpyxl
+    import openpyxl.comments
 
     book = openpyxl.Workbook()
     sheet = book.active
@@ -324,6 +325,7 @@ def test_sheets_are_tables_and_hidden_ones_and_formulas_without_result_are_named
     sheet.title = "员工"
     for row in (("姓名", None, "入职"), ("王芳", None, datetime.date(2020, 1, 5)), (), ("合计", None, "=SUM(C2)")):
         sheet.append(row)
+    sheet["A1"].comment = openpyxl.comments.Comment("Check this.", "Ann")
     hidden = book.create_sheet("secret")
     hidden.append(["x"])
     hidden.sheet_state = "hidden"
@@ -333,6 +335,7 @@ def test_sheets_are_tables_and_hidden_ones_and_formulas_without_result_are_named
     assert parsed.text == "## 员工\n\n| 姓名 | 入职 |\n| --- | --- |\n| 王芳 | 2020-01-05 |\n| 合计 |  |\n"
     assert "Hidden sheets were not read: secret" in lost(parsed)
     assert "no stored result: 1" in lost(parsed)
+    assert "Comments were not read: 1" in lost(parsed)
 
 
 def test_a_notebook_gives_its_text_code_and_output(read: Read) -> None:

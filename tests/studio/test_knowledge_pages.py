@@ -19,7 +19,7 @@ def test_a_base_is_made_filled_read_and_removed(visit: Visit, tmp_path: Path) ->
     page.click("[data-open=new-base]")
     page.fill("#base-name", "not a name!")
     page.press("#base-name", "Enter")
-    page.locator(".toast.bad").wait_for()
+    page.locator("#new-base [role=alert]", has_text="cannot name a knowledge base").wait_for()
     page.fill("#base-name", "科学")
     page.press("#base-name", "Enter")
     page.locator(".drop").wait_for()

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from nicegui.version import __version__ as nicegui_version
 
 from dizuo.platform.identity import SESSION_COOKIE
 from tests.studio.conftest import Studio, Visit
@@ -13,10 +14,13 @@ from tests.studio.conftest import Studio, Visit
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
 
-def get(studio: Studio, path: str, session: str = "") -> tuple[int, dict[str, str], str]:
+def get(studio: Studio, path: str, session: str = "", **headers: str) -> tuple[int, dict[str, str], str]:
     connection = http.client.HTTPConnection(urlsplit(studio.address).netloc, timeout=20)
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    if session:
+        given["Cookie"] = f"{SESSION_COOKIE}={session}"
     try:
-        connection.request("GET", path, headers={"Cookie": f"{SESSION_COOKIE}={session}"} if session else {})
+        connection.request("GET", path, headers=given)
         answer = connection.getresponse()
         return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read().decode()
     finally:
@@ -24,16 +28,11 @@ def get(studio: Studio, path: str, session: str = "") -> tuple[int, dict[str, st
 
 
 def socket_opens(studio: Studio, client_id: str, session: str = "") -> bool:
-    from websockets.exceptions import InvalidStatus
-    from websockets.sync.client import connect
-
-    query = f"EIO=4&transport=websocket&client_id={client_id}&document_id=d&tab_id=t"
-    url = studio.address.replace("http", "ws") + f"/_nicegui_ws/socket.io/?{query}"
-    try:
-        with connect(url, additional_headers={"Cookie": f"{SESSION_COOKIE}={session}"} if session else {}):
-            return True
-    except InvalidStatus:
-        return False
+    path = f"/_nicegui_ws/socket.io/?EIO=4&transport=websocket&client_id={client_id}&document_id=d&tab_id=t"
+    upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec_WebSocket_Version": "13"}
+    status = get(studio, path, session, **upgrade, Sec_WebSocket_Key="dGhlIHNhbXBsZSBub25jZQ==")[0]
+    assert status in (101, 403)
+    return status == 101
 
 
 def client_id_of(html: str) -> str:
@@ -51,6 +50,7 @@ PATHS = (
     "/knowledge/handbook/documents/x",
     "/settings",
     "/nowhere",
+    f"/_nicegui/{nicegui_version}/nowhere",
 )
 
 

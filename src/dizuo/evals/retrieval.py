@@ -95,9 +95,15 @@ def _rows(file: Path) -> Iterator[dict[str, str]]:
 
 
 def fill(
-    store: Store, embedder: Embedder | None, name: str, passages: Mapping[str, str], made: dict[str, Any] | None = None
+    store: Store,
+    embedder: Embedder | None,
+    name: str,
+    passages: Mapping[str, str],
+    made: dict[str, Any] | None = None,
+    *,
+    format: str = "text",
 ) -> None:
-    """Makes a knowledge base with a document for each passage, named by its id, cut as an added text file is.
+    """Makes a knowledge base with a document for each passage, named by its id, cut as an added file is.
 
     `made` keeps the vector of each text from one call to the next.
     """
@@ -110,7 +116,7 @@ def fill(
             text,
             document_id=document_id_of(knowledge_id, passage),
             page_starts=(),
-            format="text",
+            format=format,
             count_tokens=embedder.count_tokens if embedder else len,
         )
     flat = [one for pieces in cut.values() for one in pieces]

@@ -1,6 +1,7 @@
 """The models that run on this machine: the one bridge from the apps to the engines."""
 
 import re
+import threading
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -37,8 +38,16 @@ class LocalEmbedder:
         """Word pieces of the text. Loads the tokenizer only."""
         return self._engine.count_tokens(text)
 
-    @cached_property
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    @property
     def _engine(self) -> "TextEncoder":
+        with self._lock:  # two threads that come first must not load the weights twice
+            return self._made
+
+    @cached_property
+    def _made(self) -> "TextEncoder":
         from importlib.util import find_spec
 
         from dizuo.inference.encoder import TextEncoder

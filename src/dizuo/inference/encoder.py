@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 # Tokens (padding included) of one batch: more was measured to be slower, because activations leave the cache.
 _BATCH_TOKENS = 512
+# Texts are filled up to a multiple of this. oneDNN keeps the code that it makes for every shape it meets, up to 1,024
+# of them: with any width, 388 passages and 300 queries took 430 MB more; with these 125 MB, and no more time.
+_WIDTH_STEP = 16
 # No token of a word-piece vocabulary is longer; cuts a huge text before the tokenizer sees all of it.
 _CHARS_PER_TOKEN = 24
 
@@ -48,7 +51,7 @@ class TextEncoder:
         def compute(batch: list[int]) -> None:
             vectors[batch] = _encode_batch(encoder, [ids[i] for i in batch])
 
-        batches = _batches([len(one) for one in ids])
+        batches = _batches([_width(len(one)) for one in ids])
         if len(batches) == 1:
             compute(batches[0])
         else:
@@ -119,11 +122,15 @@ def _batches(lengths: Sequence[int]) -> list[list[int]]:
     return batches
 
 
+def _width(length: int) -> int:
+    return -(-length // _WIDTH_STEP) * _WIDTH_STEP
+
+
 def _padded(ids: Sequence[list[int]]) -> tuple[Any, Any]:
     """(B, T) ids, and the mask of what is a token: None when nothing had to be filled up."""
     import torch
 
-    width = max(map(len, ids))
+    width = _width(max(map(len, ids)))
     if all(len(one) == width for one in ids):
         return torch.tensor(ids), None
     rows = torch.zeros((len(ids), width), dtype=torch.long)

@@ -38,91 +38,13 @@ _LONGEST = 64  # characters of a term; a longer "word" is a hash or base64 and i
 # English words that say how a question is put and not what it is about. Dropped from a query that has others:
 # in a collection that is mostly Chinese they are rare, and BM25 would take them for what the question is about.
 STOPWORDS = frozenset(
-    [
-        "a",
-        "about",
-        "also",
-        "an",
-        "and",
-        "any",
-        "are",
-        "as",
-        "at",
-        "be",
-        "been",
-        "being",
-        "but",
-        "by",
-        "can",
-        "could",
-        "did",
-        "do",
-        "does",
-        "doing",
-        "for",
-        "from",
-        "had",
-        "has",
-        "have",
-        "he",
-        "her",
-        "hers",
-        "him",
-        "his",
-        "how",
-        "i",
-        "if",
-        "in",
-        "into",
-        "is",
-        "it",
-        "its",
-        "me",
-        "my",
-        "of",
-        "on",
-        "or",
-        "our",
-        "ours",
-        "shall",
-        "she",
-        "should",
-        "so",
-        "such",
-        "than",
-        "that",
-        "the",
-        "their",
-        "them",
-        "then",
-        "there",
-        "these",
-        "they",
-        "this",
-        "those",
-        "to",
-        "too",
-        "us",
-        "was",
-        "we",
-        "were",
-        "what",
-        "when",
-        "where",
-        "which",
-        "who",
-        "whom",
-        "whose",
-        "why",
-        "will",
-        "with",
-        "would",
-        "you",
-        "your",
-        "yours",
-    ]
+    """
+    a about also an and any are as at be been being but by can could did do does doing for from had has have he
+    her hers him his how i if in into is it its me my of on or our ours shall she should so such than that the
+    their them then there these they this those to too us was we were what when where which who whom whose why
+    will with would you your yours
+    """.split()  # noqa: SIM905  # a list of this many strings is a page
 )
-
 _PARTICLES = frozenset("的了是在吗呢吧啊么什谁哪怎为何几多少和与及或也都就还很不没有这那个之其以于对从到被把给让请问")
 
 
@@ -182,10 +104,12 @@ def _word_terms(token: str) -> tuple[str, ...]:
     """The parts of a word or name, and the whole of it when it has several."""
     parts = _PART.findall(token)
     pieces = [piece for part in parts for piece in _SEAM.split(part)]
-    found = _stems(pieces)
-    if len(pieces) > 1:
-        dotted = token.replace(",", "").replace(".", _DOT) if _NUMBER.fullmatch(token) else "".join(parts)
-        found.append(dotted.casefold().replace("'", "").replace("’", "")[:_LONGEST])
+    if len(pieces) == 1:
+        found = _stems(pieces)
+    elif _NUMBER.fullmatch(token):
+        found = [*pieces, token.replace(",", "").replace(".", _DOT)]
+    else:  # the whole as it would be written in one word, so that iPhones and "iphones" are the same
+        found = _stems([*pieces, "".join(parts)])
     return tuple(term for term in found if term)
 
 

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 _MEMORY_MB = 3072  # address space: libraries map about 500 MiB, a 100 MiB workbook takes 2 GiB
 _BASE_S = 60
-_S_PER_MB = 3
+_S_PER_MB = 10  # a workbook takes two on an idle machine
 _IDLE_S = 60
 _PASSED_ON = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "SYSTEMROOT", "TMPDIR", "LANG", "LC_ALL")
 

@@ -14,11 +14,10 @@ from typing import Any
 from dizuo.core.documents import Note
 from dizuo.core.errors import UserError
 from dizuo.knowledge.formats import Format
-from dizuo.knowledge.parse import Parsed, clean, locked, require_text
+from dizuo.knowledge.parse import Parsed, clean, locked, pictures_lost, require_text
 from dizuo.knowledge.tables import markdown_table
 from dizuo.platform.catalogue import _
 
-_MAX_COLUMNS = 500
 _MAX_CELLS = 5_000_000
 _LOOKED_INTO = 64 << 20
 _NO_RESULT = re.compile(rb"</f>(?:<v></v>|<v ?/>)?</c>")
@@ -26,20 +25,17 @@ _NO_RESULT = re.compile(rb"</f>(?:<v></v>|<v ?/>)?</c>")
 
 def parse_sheets(path: Path, format: Format) -> Parsed:
     """Each visible sheet under its name as a Markdown table of values. Raises UserError when it is damaged."""
-    text, hidden, meta, formulas = _xlsx(path) if format.name == "xlsx" else _xls(path)
+    text, hidden, meta = _xlsx(path) if format.name == "xlsx" else _xls(path)
     lost: list[Note] = []
     if hidden:
         template = _("Hidden sheets were not read: {names}")
-        lost.append(Note(template=template, params={"count": len(hidden), "names": ", ".join(hidden[:20])}))
-    if formulas:
-        template = _("Formulas have no stored result: {count}. Open the file in Excel or LibreOffice and save it.")
-        lost.append(Note(template=template, params={"count": formulas}))
+        lost.append(Note(template=template, params={"names": ", ".join(hidden[:20])}))
     if format.name == "xlsx":
         lost += _not_read(path)
     return require_text(Parsed(clean(text), format.name, format.media_type, None, (), tuple(lost), meta))
 
 
-def _xlsx(path: Path) -> tuple[str, Sequence[str], dict[str, Any], int]:
+def _xlsx(path: Path) -> tuple[str, Sequence[str], dict[str, Any]]:
     import openpyxl
 
     # As a stream: by a path it wants the right extension, and stored files have none.
@@ -50,7 +46,7 @@ def _xlsx(path: Path) -> tuple[str, Sequence[str], dict[str, Any], int]:
         parts: list[str] = []
         for sheet in shown:
             sheet.reset_dimensions()  # which many programs write wrongly
-            parts += _sheet(sheet.title, sheet.iter_rows(values_only=True, max_col=_MAX_COLUMNS))
+            parts += _sheet(sheet.title, sheet.iter_rows(values_only=True))
         properties = workbook.properties
         meta: dict[str, Any] = {}
         for key, value in (
@@ -62,7 +58,7 @@ def _xlsx(path: Path) -> tuple[str, Sequence[str], dict[str, Any], int]:
                 meta[key] = clean(str(value))
         if isinstance(properties.created, datetime.datetime):
             meta["date"] = properties.created.date().isoformat()
-        return "\n".join(parts), hidden, meta, 0
+        return "\n".join(parts), hidden, meta
 
 
 def _not_read(path: Path) -> Iterator[Note]:
@@ -88,7 +84,7 @@ def _not_read(path: Path) -> Iterator[Note]:
     yield from pictures_lost(pictures)
 
 
-def _xls(path: Path) -> tuple[str, Sequence[str], dict[str, Any], int]:
+def _xls(path: Path) -> tuple[str, Sequence[str], dict[str, Any]]:
     import xlrd
     from xlrd.biffh import XLRDError
 
@@ -106,7 +102,7 @@ def _xls(path: Path) -> tuple[str, Sequence[str], dict[str, Any], int]:
             continue
         rows = ([_xls_value(cell, workbook.datemode) for cell in sheet.row(n)] for n in range(sheet.nrows))
         parts += _sheet(sheet.name, rows)
-    return "\n".join(parts), hidden, {}, 0
+    return "\n".join(parts), hidden, {}
 
 
 def _xls_value(cell: Any, datemode: Any) -> Any:
@@ -130,7 +126,7 @@ def _sheet(title: str, rows: Iterable[Sequence[Any]]) -> Iterator[str]:
         values = [_shown(value) for value in row]
         if any(values):
             filled.append(values)
-            cells += len(values)
+            cells += sum(map(bool, values))
             if cells > _MAX_CELLS:
                 raise UserError("A sheet has more than {limit} cells. Split it, or save it as CSV.", limit=_MAX_CELLS)
     if not filled:

@@ -77,6 +77,8 @@ class Scribe:
     def _write(self, ready: str) -> Iterator[Event]:
         at = 0
         for marks in _MARKS.finditer(ready):
+            if (self.text.count("`") + ready.count("`", at, marks.start())) % 2:
+                continue  # within code: `items[0]`
             numbers = [int(number) for number in _NUMBER.findall(marks[0])]
             hits = [self._hits[n - 1] for n in dict.fromkeys(numbers) if 1 <= n <= len(self._hits)]
             before = ready[at : marks.start()]

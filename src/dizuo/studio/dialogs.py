@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 from nicegui.element import Element
 from nicegui.elements.mixins.text_element import TextElement
 
+from dizuo.core.errors import DizuoError
 from dizuo.platform.catalogue import _
 from dizuo.studio.page import Handler, Page, Work
 
@@ -29,14 +30,26 @@ def dialog(page: Page, dialog_id: str, title: str) -> Iterator[TextElement]:
 def form_dialog(
     page: Page, dialog_id: str, title: str, field_id: str, submit: str, on_submit: Handler
 ) -> Iterator[Element]:
-    """A dialog with a form. The handler gets what stands in its field."""
+    """A dialog with a form. The handler gets what stands in its field; what it raises is said in the dialog."""
     with dialog(page, dialog_id, title), page.el("form", "stack") as form:
         yield form
+        with page.el("div", "notice bad", role="alert", hidden=True) as problem:
+            page.icon("alert")
+            said = page.text("span", "", "")
         with page.el("div", "actions"):
             page.button("button", _("Cancel")).props["data-close"] = True
             with page.el("button", "button primary", type="submit"):
                 page.text("span", "", submit)
-        page.on(form, "submit", on_submit, f"() => emit(document.getElementById('{field_id}').value)")
+
+        async def send(given: str = "") -> None:
+            problem.props["hidden"] = True
+            try:
+                await on_submit(given)
+            except DizuoError as error:
+                page.say(said, error.template, **error.params)
+                problem.props["hidden"] = False
+
+        page.on(form, "submit", send, f"() => emit(document.getElementById('{field_id}').value)")
 
 
 class Confirm(Generic[T]):

@@ -23,7 +23,11 @@ THEME_COOKIE = "dizuo_theme"
 Theme = Literal["auto", "light", "dark"]
 
 _SOCKETS = "/_nicegui_ws/"
-_LIBRARY = f"/_nicegui/{nicegui_version}/"  # scripts and styles as they stand on PyPI: nothing of this instance
+# Scripts and styles as they stand on PyPI: nothing of this instance. One by one, since pages take every other address.
+_LIBRARY = tuple(
+    f"/_nicegui/{nicegui_version}/{folder}/"
+    for folder in ("static", "libraries", "components", "resources", "dynamic_resources", "esm")
+)
 _RECHECK_S = 2.0  # how long a socket may outlive its session
 
 # What pages may load: only from here. NiceGUI needs inline scripts, and Vue compiles templates with eval.

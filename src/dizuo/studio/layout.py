@@ -43,7 +43,7 @@ def frame(page: Page, here: str) -> Iterator[Element]:
                 _foot(page)
             page.name(page.el("button", "scrim", type="button", tabindex="-1"), "aria-label", _("Close the menu"))
             main = page.el("main", "main", id="main", tabindex="-1")
-        page.toasts = page.el("div", "toasts", role="status", aria_live="polite")
+        page.toasts = page.el("div", "toasts", id="toasts", role="status", aria_live="polite", popover="manual")
     page.listen("studio_copied", _copied(page))
     with main:
         yield rest

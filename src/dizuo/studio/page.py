@@ -21,7 +21,7 @@ from dizuo.studio.guard import Theme, visitor_of
 
 logger = logging.getLogger(__name__)
 
-_TOAST_S = 7.0
+_TOAST_S = {"good": 4.0, "bad": 14.0}
 _SAID_LEAST = 2_000
 
 Work = Coroutine[Any, Any, None]
@@ -203,8 +203,10 @@ class Page:
             self.text("span", "", text, **params)
             self.button("quiet small", _("Close"), _closer(toast), icon="close", bare=True)
 
+        self.run("studio.raise", "toasts")
+
         async def leave() -> None:
-            await asyncio.sleep(_TOAST_S * (2 if kind == "bad" else 1))
+            await asyncio.sleep(_TOAST_S[kind])
             await _closer(toast)()
 
         self.spawn(leave())

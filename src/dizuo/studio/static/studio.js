@@ -31,6 +31,14 @@ const studio = (() => {
   const address = (path, push) => history[push ? "pushState" : "replaceState"](null, "", path);
   const focus = (selector) => $(selector)?.focus();
 
+  // Above an open dialog as well: what is shown last lies on top.
+  function raise(id) {
+    const element = document.getElementById(id);
+    if (!element.showPopover) return;
+    if (element.matches(":popover-open")) element.hidePopover();
+    element.showPopover();
+  }
+
   const toTop = () => scrollTo({ top: 0 });
 
   // Fields keep what is typed; the server sets them only when it means to.
@@ -328,5 +336,5 @@ const studio = (() => {
     if (question && matchMedia("(hover: hover)").matches) question.focus();
   });
 
-  return { remember, open, close, go, address, focus, toTop, fill, select, plain, keepUp, showPanel, hidePanel, showMark };
+  return { remember, open, close, go, address, focus, toTop, fill, select, raise, plain, keepUp, showPanel, hidePanel, showMark };
 })();
