@@ -109,8 +109,9 @@ def until(true: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Gone before the tests of another folder: one process does the jobs of one home."""
     from dizuo.knowledge.answer import Answerer
 
     home = tmp_path_factory.mktemp("api") / "home"

@@ -96,7 +96,7 @@ def serving(home: Path, **settings: str) -> Iterator[str]:
         process.wait(30)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     """A server in a home of its own, with a knowledge base in both languages beside the guide."""
     root = tmp_path_factory.mktemp("studio")
@@ -122,9 +122,12 @@ def _wait_ready(address: str, process: "subprocess.Popen[bytes]", log: Path) -> 
             time.sleep(0.1)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Any]:
-    """The system's Chromium, or a skip with the reason."""
+    """The system's Chromium, or a skip with the reason.
+
+    Gone before the tests of another folder: as long as it lives, Playwright runs an event loop in this thread.
+    """
     if not CHROMIUM.exists():
         pytest.skip("Chromium is not installed (Debian: apt-get install chromium)")
     from playwright.sync_api import sync_playwright
@@ -135,7 +138,7 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def owner_session(studio: Studio) -> str:
     return studio.session()
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.studio.conftest import Visit, ask, wait_until
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 WARRANTY = "How long does the warranty of the Falcon X200 last?"
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.studio.conftest import Visit
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 
 def test_a_base_is_made_filled_read_and_removed(visit: Visit, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.studio.conftest import Visit, ask
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 
 def document_path(visit: Visit) -> str:

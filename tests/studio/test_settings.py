@@ -4,7 +4,7 @@ import pytest
 
 from tests.studio.conftest import Visit
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 
 def test_a_key_is_shown_once_works_and_is_revoked(visit: Visit) -> None:

@@ -11,7 +11,7 @@ from nicegui.version import __version__ as nicegui_version
 from dizuo.platform.identity import SESSION_COOKIE
 from tests.studio.conftest import Studio, Visit
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 
 def get(studio: Studio, path: str, session: str = "", **headers: str) -> tuple[int, dict[str, str], str]:

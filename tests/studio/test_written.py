@@ -10,7 +10,7 @@ import pytest
 
 from tests.studio.conftest import Studio, Visit, ask, serving
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 WARRANTY = "How long does the warranty of the Falcon X200 last?"
 

@@ -161,9 +161,6 @@ class TurnView:
                     page.text(
                         "span", "", _("{model}, {seconds} s"), model=answer.model, seconds=f"{answer.seconds:.2f}"
                     )
-                    if answer.found and answer.confidence is not None:
-                        percent = round(100 * answer.confidence)
-                        page.text("span", "", _("confidence {percent} %"), percent=percent)
 
     def _opener(self, citation: Citation) -> Handler:
         async def open_source() -> None:
