@@ -9,6 +9,7 @@ import random
 import tarfile
 import threading
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -300,14 +301,23 @@ def test_any_changed_byte_and_any_cut_is_noticed_before_anything_is_touched(on_s
     # Bytes 3 to 9 of a gzip are its time and system, which nobody reads.
     for position in rng.sample(range(10, len(content)), 40):
         flipped = content[position] ^ (1 << rng.randrange(8))
-        forged.write_bytes(content[:position] + bytes([flipped]) + content[position + 1 :])
-        with pytest.raises(UserError, match="Nothing was changed"):
-            on_sqlite.restore(forged)
+        changed = content[:position] + bytes([flipped]) + content[position + 1 :]
+        if not unpacks_alike(changed, content):  # the last bits of a deflate block fill up its byte and mean nothing
+            forged.write_bytes(changed)
+            with pytest.raises(UserError, match="Nothing was changed"):
+                on_sqlite.restore(forged)
         forged.write_bytes(content[:position])
         with pytest.raises(UserError, match="Nothing was changed"):
             on_sqlite.restore(forged)
     assert on_sqlite.state() == before
     assert snapshots(on_sqlite.home) == []
+
+
+def unpacks_alike(one: bytes, other: bytes) -> bool:
+    try:
+        return gzip.decompress(one) == gzip.decompress(other)
+    except (OSError, EOFError, zlib.error):
+        return False
 
 
 def forged_tar(path: str, kind: bytes = tarfile.REGTYPE) -> Callable[[Path], None]:

@@ -22,6 +22,7 @@ from dizuo.core.protocols import Embedder
 from dizuo.knowledge import sources
 from dizuo.knowledge.archives import Refused, unpack
 from dizuo.knowledge.chunk import chunk
+from dizuo.knowledge.keywords import entry_of
 from dizuo.knowledge.outcome import ARCHIVE, FOLDER
 from dizuo.knowledge.parse import Parsed
 from dizuo.knowledge.parse_process import Parser
@@ -265,6 +266,7 @@ class Ingest:
                 meta=p.parsed.meta,
                 chunks=p.chunks,
                 vectors=vectors,
+                entries={c.id: entry_of(embedded_text(c.heading, c.text)) for c in p.chunks if c.id not in p.known},
             )
             with self._store.database.write() as connection:
                 knowledge_id = self._store.find(connection, context.subject)

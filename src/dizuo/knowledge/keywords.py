@@ -44,21 +44,21 @@ class KeywordIndex:
 
     # --- keeping ----------------------------------------------------------------------------------------------
 
-    def add(self, connection: sa.Connection, chunks: Sequence[tuple[int, int, str]]) -> None:
-        """New chunks, as (row, knowledge id, text)."""
-        if not chunks:
+    def add(self, connection: sa.Connection, entries: Sequence[tuple[int, int, str]]) -> None:
+        """New chunks, as (row, knowledge id, what `entry_of` makes of the text)."""
+        if not entries:
             return
-        made = [(row, knowledge_id, terms(text)) for row, knowledge_id, text in chunks]
         if self._sqlite:
             insert = "INSERT INTO chunk_terms (rowid, scope, terms) VALUES (:row, :scope, :terms)"
-            values = [{"row": row, "scope": _scope(base), "terms": " ".join(found)} for row, base, found in made]
+            values = [{"row": row, "scope": _scope(base), "terms": entry} for row, base, entry in entries]
         else:
             insert = (
                 "INSERT INTO chunk_terms (row, knowledge_id, terms, length) "
                 "VALUES (:row, :base, CAST(:terms AS tsvector), :length)"
             )
             values = [
-                {"row": row, "base": base, "terms": _tsvector(found), "length": len(found)} for row, base, found in made
+                {"row": row, "base": base, "terms": _tsvector(entry.split()), "length": len(entry.split())}
+                for row, base, entry in entries
             ]
         connection.execute(sa.text(insert), values)
 
@@ -95,7 +95,8 @@ class KeywordIndex:
         page = sa.select(c.row, c.knowledge_id, c.heading, c.text).order_by(c.row).limit(500)
         last = 0
         while rows := connection.execute(page.where(c.row > last)).all():
-            self.add(connection, [(row.row, row.knowledge_id, text_of(row.heading, row.text)) for row in rows])
+            entries = [(row.row, row.knowledge_id, entry_of(text_of(row.heading, row.text))) for row in rows]
+            self.add(connection, entries)
             last = rows[-1].row
 
     # --- finding ----------------------------------------------------------------------------------------------
@@ -139,6 +140,12 @@ class KeywordIndex:
             if scope == _scope(knowledge_id) and (allowed is None or row in allowed)
         ]
         return sorted(mine, key=lambda hit: (-hit[1], hit[0]))[:limit]
+
+
+def entry_of(text: str) -> str:
+    """The terms of a text as its entry holds them. It takes most of the time of an entry: make it before you hold
+    the database."""
+    return " ".join(terms(text))
 
 
 def _search_fts5(

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from dizuo.core.documents import Chunk, ParseReport
 from dizuo.core.errors import Conflict, NotFound, UserError
 from dizuo.core.protocols import Embedder
-from dizuo.knowledge.keywords import KeywordIndex
+from dizuo.knowledge.keywords import KeywordIndex, entry_of
 from dizuo.knowledge.vectors import embed_chunks
 from dizuo.platform import schema
 from dizuo.platform.blobs import Blobs
@@ -37,6 +37,8 @@ class PreparedDocument:
     meta: Mapping[str, Any]
     chunks: Sequence[Chunk]
     vectors: Mapping[str, Any]  # chunk id -> float32 vector, of the new chunks that the embedder understands
+    # chunk id -> keyword entry, of the new chunks; one that is missing is made while the database is held
+    entries: Mapping[str, str] = field(default_factory=dict)
 
 
 class Store:
@@ -159,9 +161,15 @@ class Store:
             return
         connection.execute(table.insert(), new)
         numbered = dict(connection.execute(rows).all())
-        self.keywords.add(
-            connection, [(numbered[c["id"]], knowledge_id, embedded_text(c["heading"], c["text"])) for c in new]
-        )
+        entries = [
+            (
+                numbered[c["id"]],
+                knowledge_id,
+                document.entries.get(c["id"]) or entry_of(embedded_text(c["heading"], c["text"])),
+            )
+            for c in new
+        ]
+        self.keywords.add(connection, entries)
         self._write_vectors(
             connection,
             knowledge_id,
