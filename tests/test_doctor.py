@@ -91,6 +91,28 @@ def test_a_used_instance_is_in_order_and_stays_as_it_is(house: House, home: Path
     assert sorted(path.name for path in home.iterdir()) == before
 
 
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        ("DELETE FROM chunk_terms", "The keyword index is out of step"),
+        ("DELETE FROM vectors", "Passages lack the vectors of local/minilm"),
+    ],
+)
+def test_a_search_index_that_is_behind_is_a_warning_until_it_is_repaired(
+    house: House, home: Path, tmp_path: Path, damage: str, expected: str
+) -> None:
+    assert check("Search", home).status == "ok"
+    (tmp_path / "a.md").write_text("# Leave\n\nEmployees have 25 days of paid leave a year.\n", "utf-8")
+    assert list(house.jobs.watch(house.library.add("kb", [tmp_path / "a.md"]).id))[-1].status == "done"
+    assert check("Search", home).status == "ok"
+    with house.database.write() as connection:
+        connection.exec_driver_sql(damage)
+    found = check("Search", home)
+    assert (found.status, str(found.found).startswith(expected)) == ("warning", True)
+    house.library.repair()
+    assert check("Search", home).status == "ok"
+
+
 def test_every_text_has_chinese(plain_home: Path) -> None:
     for one in examine(plain_home, embedder="", data="/nowhere"):
         shown = [translate(note.template, "zh", **note.params) for note in (one.found, one.advice) if note]

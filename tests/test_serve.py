@@ -6,16 +6,20 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import uvicorn
 
 from dizuo.core.errors import UserError
-from dizuo.serve import Backstage, serve
+from dizuo.platform.jobs import JobContext
+from dizuo.serve import _GRACE_S, Backstage, serve
 from dizuo.wiring import House
 
 
@@ -112,6 +116,30 @@ def test_signals_end_it_cleanly_and_the_next_start_finds_the_sample(tmp_path: Pa
             get(address, "/healthz")
 
 
+def test_whoever_follows_a_job_does_not_hold_up_the_end(tmp_path: Path, servers: list[Server]) -> None:
+    def work_on_and_on(context: JobContext) -> None:
+        while True:
+            context.check()
+            time.sleep(0.05)
+
+    with House.open({"DIZUO_HOME": str(tmp_path / "home")}) as house:
+        house.jobs.register("test.wait", work_on_and_on)
+        house.jobs.start()
+        job = house.jobs.submit("test.wait", subject="test", args={}, items=[("a", {})])
+        key = house.identity.create_key("test")[1]
+        server = Server(tmp_path / "home", "--port", "0", DIZUO_EMBEDDER="")
+        servers.append(server)
+        connection = http.client.HTTPConnection(urlsplit(server.started()["address"]).netloc, timeout=30)
+        with closing(connection):
+            connection.request("GET", f"/api/jobs/{job.id}/events", headers={"Authorization": f"Bearer {key}"})
+            with connection.getresponse() as events:
+                assert events.readline() == b"event: job\n"
+                asked_s = time.monotonic()
+                status, said = server.end()
+                assert (status, "Traceback" in said, time.monotonic() - asked_s < _GRACE_S) == (0, False, True)
+                events.read()  # to an orderly end
+
+
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [
@@ -144,9 +172,34 @@ def test_what_was_not_started_yet_can_be_stopped(house: House) -> None:
 
 def test_what_threads_share_is_loaded_before_they_start(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
+    come = threading.Event()
+
+    def start(_self: Backstage) -> None:
+        order.append("threads")
+        come.set()
+
+    def run(self: uvicorn.Server, sockets: object) -> None:
+        order.append("server")
+        self.started = True
+        assert come.wait(10)
+
     monkeypatch.setattr("dizuo.serve._load_shared_libraries", lambda: order.append("libraries"))
-    monkeypatch.setattr(Backstage, "start", lambda _self: order.append("threads"))
-    monkeypatch.setattr("uvicorn.Server.run", lambda _self, sockets: order.append("server"))
+    monkeypatch.setattr(Backstage, "start", start)
+    monkeypatch.setattr(uvicorn.Server, "run", run)
     with House.open(port=0) as house:
         serve(house)
-    assert order == ["libraries", "threads", "server"]
+    assert order == ["libraries", "server", "threads"]
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_it_is_loading_interrupts_nothing_and_ends_it(
+    home: Path, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
+) -> None:
+    told: list[bool] = []
+    before = signal.getsignal(how)
+    monkeypatch.setattr("dizuo.serve._load_shared_libraries", lambda: signal.raise_signal(how))
+    monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: told.append(self.should_exit))
+    with House.open(port=0) as house:
+        serve(house)
+    assert told == [True]
+    assert signal.getsignal(how) is before

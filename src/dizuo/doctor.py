@@ -331,6 +331,30 @@ def _looking(settings: Settings) -> "Iterator[sa.Connection]":
         database.close()
 
 
+def _indexes(settings: Settings) -> _Verdict:
+    """What search stands on: it is derived from the chunks, and `repair` makes it again."""
+    from dizuo.gateway.models import Models
+    from dizuo.knowledge.keywords import in_step
+    from dizuo.knowledge.store import lacks_vectors
+    from dizuo.platform import revisions
+
+    file = _sqlite_file(settings)
+    if file and not file.exists():
+        return _ok(_("nothing to search yet"))
+    embedder = Models().embedder(settings.embedder) if settings.embedder else None
+    with _looking(settings) as connection:
+        if revisions.revision(connection) != revisions.head():
+            return _ok(_("looked at after the next start"))
+        behind = None
+        if not in_step(connection):
+            behind = _warning(_("The keyword index is out of step with the documents."))
+        elif embedder is not None and lacks_vectors(connection, embedder):
+            behind = _warning(_("Passages lack the vectors of {name}."), name=embedder.name)
+    return (
+        behind.advise(_("Until then search finds less than it should: dizuo repair")) if behind else _ok(_("in step"))
+    )
+
+
 # --- the processes --------------------------------------------------------------------------------------------
 
 
@@ -508,6 +532,7 @@ _OF_THE_INSTANCE: tuple[tuple[str, Callable[[Settings], _Verdict]], ...] = (
     (_("File system"), _file_system),
     (_("SQLite"), _sqlite),
     (_("Database"), _database),
+    (_("Search"), _indexes),
     (_("Jobs"), _worker),
     (_("Server"), _server),
     (_("Chat model"), _model),

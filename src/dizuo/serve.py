@@ -112,56 +112,82 @@ def serve(house: House, *, ready: Callable[[str], None] | None = None) -> None:
     bound = address(*listener.getsockname()[:2])
     backstage = Backstage(house)
     try:
-        _load_shared_libraries()
-        app = build(house, backstage)
-        server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                log_config=None,  # ours: platform/telemetry.py
-                access_log=False,  # one line per request comes from api/middleware.py
-                server_header=False,
-                timeout_graceful_shutdown=_GRACE_S,
-                lifespan="on",
+        with _signals_end_it() as ending:
+            _load_shared_libraries()
+            app = build(house, backstage)
+            server = uvicorn.Server(
+                uvicorn.Config(
+                    app,
+                    log_config=None,  # ours: platform/telemetry.py
+                    access_log=False,  # one line per request comes from api/middleware.py
+                    server_header=False,
+                    timeout_graceful_shutdown=_GRACE_S,
+                    lifespan="on",
+                )
             )
-        )
-        if ready is not None:
-            threading.Thread(target=_call_when_up, args=(server, ready, bound), daemon=True).start()
-        backstage.start()
-        with _signals_end_it():
+            ending.watch(server)
+            # Whoever follows a job would else hold up the end for as long as the grace lasts.
+            app.state.stopping = lambda: server.should_exit
+            threading.Thread(target=_when_up, args=(server, backstage, ready, bound), daemon=True).start()
             server.run(sockets=[listener])
+            if ending.asked:
+                logger.info("asked to stop")
     finally:
         backstage.stop()
         listener.close()
 
 
+class _Ending:
+    """Whether a signal has asked for the end, and the server that is told of it."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._server: uvicorn.Server | None = None
+
+    def watch(self, server: "uvicorn.Server") -> None:
+        self._server = server
+        if self.asked:
+            server.should_exit = True
+
+    def ask(self, *_: object) -> None:
+        self.asked = True
+        if self._server is not None:
+            self._server.should_exit = True
+
+
 @contextmanager
-def _signals_end_it() -> Iterator[None]:
-    """Within it SIGTERM and SIGINT lead to its end, so that the house gets closed.
+def _signals_end_it() -> Iterator[_Ending]:
+    """Within it SIGTERM and SIGINT ask the server to stop, and interrupt nothing, so that the house gets closed.
 
-    uvicorn raises the signal once more when it has shut down; with the handlers that Python starts with, SIGTERM would
-    end the process there and SIGINT the command with "Stopped" as a failure.
+    An exception out of a signal's handler can come in the middle of an import and leave the import lock behind: other
+    threads then wait for it, and the end for them (seen on a busy machine). uvicorn takes the signals over while it
+    runs, and raises them once more when it has shut down.
     """
+    ending = _Ending()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield ending
         return
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {one: signal.signal(one, ending.ask) for one in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield
-    except KeyboardInterrupt:
-        logger.info("asked to stop")
+        yield ending
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
-def _call_when_up(server: "uvicorn.Server", ready: Callable[[str], None], address: str) -> None:
+def _when_up(server: "uvicorn.Server", backstage: Backstage, ready: Callable[[str], None] | None, address: str) -> None:
+    """Starts what works behind the server, and calls `ready`, once it has started.
+
+    Not before: NiceGUI's start goes through every object there is (`gc.get_objects`), and whatever another thread
+    builds at that moment, such as a tuple in a module that torch imports, may fail with a SystemError (CPython 15108).
+    """
     while not server.started:
         if server.should_exit:
             return
         time.sleep(0.02)
+    backstage.start()
+    if ready is None:
+        return
     try:
         ready(address)
     except Exception as error:

@@ -5,10 +5,11 @@ Every face opens a `House` and calls what hangs from it; each part is made when 
 
 import os
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from dizuo.core.once import once
 from dizuo.platform import settings as settings_table
 from dizuo.platform.blobs import Blobs
 from dizuo.platform.database import Database
@@ -56,19 +57,20 @@ class House:
 
     def close(self) -> None:
         """Stops the worker, if this process is it, and lets go of the database."""
-        for part in ("jobs", "library", "database"):
-            if part in self.__dict__:
-                self.__dict__.pop(part).close()
+        with ExitStack() as closing:  # from the last to the first, each even where another fails
+            for part in ("database", "library", "jobs"):
+                if part in self.__dict__:
+                    closing.callback(self.__dict__.pop(part).close)
 
-    @cached_property
+    @once
     def database(self) -> Database:
         return Database(self.settings.resolved_database_url())
 
-    @cached_property
+    @once
     def blobs(self) -> Blobs:
         return Blobs(self.settings.home / "blobs")
 
-    @cached_property
+    @once
     def jobs(self) -> "Jobs":
         """Durable jobs, with every kind registered."""
         from dizuo.platform.jobs import Jobs
@@ -77,17 +79,17 @@ class House:
         jobs.register("knowledge.add", lambda context: self.library.run_add(context))
         return jobs
 
-    @cached_property
+    @once
     def identity(self) -> "Identity":
         from dizuo.platform.identity import Identity
 
         return Identity(self.database)
 
-    @cached_property
+    @once
     def embedder(self) -> "Embedder | None":
         return self.models.embedder(self.settings.embedder) if self.settings.embedder else None
 
-    @cached_property
+    @once
     def chat_model(self) -> "ChatModel | None":
         """The model that writes answers, or None: answers are quotations then."""
         return self.models.chat(self.settings.model) if self.settings.model else None
@@ -106,25 +108,25 @@ class House:
             return self.chat_model
         return self.models.chat(name)
 
-    @cached_property
+    @once
     def models(self) -> "Models":
         from dizuo.gateway.models import Models
 
         return Models(self.settings.model, self.settings.model_base_url, self.settings.model_api_key)
 
-    @cached_property
+    @once
     def library(self) -> "Library":
         from dizuo.knowledge.library import Library
 
         return Library(self.database, self.blobs, lambda: self.jobs, lambda: self.embedder, self.settings)
 
-    @cached_property
+    @once
     def answerer(self) -> "Answerer":
         from dizuo.knowledge.answer import Answerer
 
         return Answerer(self.library, self.chat_model, self.embedder)
 
-    @cached_property
+    @once
     def threads(self) -> "Threads":
         from dizuo.apps.threads import Threads
 

@@ -163,5 +163,6 @@ def test_guessing_a_password_is_stopped(server: Served) -> None:
     with server.client("") as other:
         answers = [other.post("/api/session", json={"name": "victim", "password": f"guess {n}"}) for n in range(6)]
     assert [answer.status_code for answer in answers] == [401] * 5 + [429]
+    assert 0 < int(answers[-1].headers["retry-after"]) <= 900
     error = error_of(answers[-1], 429)
     assert error["type"] == "rate_limit_error"

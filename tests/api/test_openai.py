@@ -166,6 +166,7 @@ def test_an_unknown_model_is_not_found_and_the_known_ones_are_named(ai: openai.O
     ("wrong", "param", "says"),
     [
         ({"temprature": 1}, "temprature", "Nearest: temperature"),
+        ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content", "must be text"),
         ({"tools": []}, "tools", "not supported here"),
         ({"messages": []}, "messages", "at least 1"),
         ({"messages": [{"role": "user"}]}, "messages[0].content", "missing"),

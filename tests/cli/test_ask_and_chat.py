@@ -63,6 +63,18 @@ def test_chat_keeps_a_thread_that_can_be_continued_shown_and_removed(reader: Com
     assert reader("thread", "show", thread).status == 1
 
 
+def test_the_last_question_is_answered_anew_and_a_thread_renamed(reader: Command) -> None:
+    first = reader("chat", "--json", stdin="/again\nHow many days of paid leave do employees have?\n").json
+    thread = first["thread"]
+    question, answer = reader("chat", "--thread", thread, "--json", stdin="/again\n").json["messages"]
+    assert question == first["messages"][0]
+    assert answer["content"] == first["messages"][1]["content"]
+    assert answer["created_at"] > first["messages"][1]["created_at"]
+    assert reader("thread", "rename", thread, " Paid  leave ", "--json").json["title"] == "Paid leave"
+    assert reader("thread", "rename", thread, " ").status == 1
+    reader("thread", "remove", thread)
+
+
 def test_chat_refuses_another_knowledge_base_than_its_threads(reader: Command) -> None:
     thread = reader("chat", "--json", stdin="How many days of paid leave?\n").json["thread"]
     assert reader("chat", "--thread", thread, "--knowledge", "other").status == 1

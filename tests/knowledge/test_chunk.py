@@ -107,6 +107,11 @@ def test_headings_become_a_path() -> None:
     assert headings(text) == ["Guide", "Guide > Install", "Guide > Install > On Linux", "Guide > Use"]
 
 
+def test_hashes_that_close_a_heading_are_no_part_of_it_and_those_of_a_name_are() -> None:
+    assert headings(f"# Guide ##\n\n{PARAGRAPH * 2}") == ["Guide"]
+    assert headings(f"# About C#  \n\n{PARAGRAPH * 2}") == ["About C#"]
+
+
 def test_a_heading_stays_with_what_stands_under_it() -> None:
     chunks = cut(f"# A\n\n{PARAGRAPH * 3}\n\n## B\n\n### C\n\n{PARAGRAPH * 3}")
     assert [c.text.split("\n")[0] for c in chunks] == ["# A", "## B"]
@@ -191,10 +196,18 @@ def test_passages_as_people_wrote_them_stay_whole(data: str, share: float) -> No
     assert whole / len(passages) >= share
 
 
-@pytest.mark.parametrize("unit", [f"{PARAGRAPH}\n\n", SENTENCE, "| a | b |\n", "A" * 100, "字句。", "word ", "# h\n"])
-def test_the_time_is_linear_in_the_length(unit: str) -> None:
+@pytest.mark.parametrize(
+    ("before", "unit"),
+    [
+        *(("", unit) for unit in (f"{PARAGRAPH}\n\n", SENTENCE, "| a | b |\n", "A" * 100, "字句。", "word ", "# h\n")),
+        ("# h", " "),  # a heading that goes on and on
+        ("# ", "["),
+        ("a\nb\n", "--\n"),  # lines that would make a heading of one line above
+    ],
+)
+def test_the_time_is_linear_in_the_length(before: str, unit: str) -> None:
     def seconds(size: int) -> float:
-        text = unit * (size // len(unit))
+        text = before + unit * (size // len(unit)) + "x"
         started = time.process_time()
         cut(text)
         return time.process_time() - started

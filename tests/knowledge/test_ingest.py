@@ -8,7 +8,7 @@ import pytest
 
 from dizuo.core.errors import UserError
 from dizuo.core.jobs import Job
-from dizuo.knowledge import ingest
+from dizuo.knowledge import ingest, store
 from dizuo.knowledge.outcome import outcome
 from dizuo.wiring import House
 
@@ -45,6 +45,17 @@ def test_what_cannot_be_read_is_told_file_by_file_and_the_others_go_in(house: Ho
     ]  # fmt: skip
     assert (result.added, job.status) == (2, "done")
     assert len(list(house.blobs.names())) == 2
+
+
+def test_the_database_is_not_held_while_the_terms_of_a_file_are_made(
+    house: House, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(_text: str) -> str:
+        raise AssertionError("inside the transaction")
+
+    monkeypatch.setattr(store, "entry_of", late)
+    assert outcome(house.jobs, finish(house, house.library.add("kb", [folder])).id).added == 1
+    assert house.library.search("kb", "visitors").hits
 
 
 def test_a_file_whose_name_is_not_utf8_goes_in_and_is_known_again(house: House, folder: Path) -> None:

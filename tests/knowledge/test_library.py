@@ -130,6 +130,14 @@ def test_sync_leaves_documents_from_elsewhere_alone(house: House, files: Path, t
     assert [d.name for d in house.library.documents("kb")] == ["other.txt", "报销.md"]
 
 
+def test_sync_leaves_a_folder_alone_whose_name_differs_in_its_capitals(house: House, tmp_path: Path) -> None:
+    for name in ("docs", "Docs"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"in {name}.txt").write_text(f"A file in {name}.", "utf-8")
+        finish(house, house.library.sync("kb", tmp_path / name))
+    assert [d.name for d in house.library.documents("kb")] == ["in Docs.txt", "in docs.txt"]
+
+
 def test_an_archive_becomes_a_document_for_each_file_inside(house: House, tmp_path: Path) -> None:
     archive = tmp_path / "bundle.zip"
     with zipfile.ZipFile(archive, "w") as bundle:
@@ -218,6 +226,24 @@ def test_repair_brings_a_damaged_index_back_in_step(house: House, files: Path) -
     hit = house.library.search("kb", "paid leave").hits[0]
     assert hit.document == "leave.md"
     assert set(hit.legs) == {"keyword", "dense"}
+
+
+def test_repair_goes_on_when_documents_are_removed_meanwhile(
+    house: House, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (files / "parking.md").write_text("# Parking\n\nThe garage opens at seven.\n", "utf-8")
+    add(house, files)
+    with house.database.write() as connection:
+        connection.execute(schema.vectors.delete())
+    assert house.embedder is not None
+    embed = house.embedder.embed
+
+    def slow(texts: list[str]) -> object:
+        house.library.remove("kb", "leave.md")
+        return embed(texts)
+
+    monkeypatch.setattr(house.embedder, "embed", slow)
+    assert "1 missing vectors were computed." in [str(note) for note in house.library.repair()]
 
 
 def test_another_process_s_changes_are_seen_at_once(house: House, files: Path) -> None:

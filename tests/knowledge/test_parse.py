@@ -159,6 +159,11 @@ def test_json_is_laid_out_so_that_records_stand_apart(read: Read) -> None:
     assert "not valid JSON" in lost(read("a.json", b'{"a": 1,,}'))
 
 
+def test_line_ends_in_json_are_line_ends_and_backslashes_stay(read: Read) -> None:
+    parsed = read("a.json", json.dumps({"path": "C:\\new", "text": "one\ntwo"}).encode())
+    assert parsed.text == '{\n "path": "C:\\\\new",\n "text": "one\ntwo"\n}\n'
+
+
 @pytest.mark.parametrize(
     "content", [b"[" * 10_000 + b'"needle"' + b"]" * 10_000, b'{"needle":' * 10_000 + b"1" + b"}" * 10_000]
 )

@@ -196,6 +196,20 @@ def test_a_bomb_is_recognised_before_it_is_unpacked(tmp_path: Path) -> None:
     assert shelf.kept == {}
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_member_that_cannot_be_unpacked_bit_by_bit_is_refused_whatever_size_it_claims(
+    tmp_path: Path, method: int
+) -> None:
+    with zipfile.ZipFile(tmp_path / "z", "w", method) as archive:
+        archive.writestr("zeros.txt", bytes(4 << 20))
+        archive.writestr("fine.md", b"fine", zipfile.ZIP_DEFLATED)
+    data = (tmp_path / "z").read_bytes().replace((4 << 20).to_bytes(4, "little"), (10).to_bytes(4, "little"))
+    (tmp_path / "z").write_bytes(data)
+    taken, refused = unpacked(tmp_path / "z")
+    assert (list(taken), list(refused)) == (["fine.md"], ["zeros.txt"])
+    assert "does not unpack" in refused["zeros.txt"]
+
+
 @pytest.mark.parametrize("mode", ["w", "w:gz"])
 def test_an_archive_that_unpacks_to_more_than_the_setting_is_refused_by_its_name(tmp_path: Path, mode: str) -> None:
     members = [(tarfile.TarInfo(f"{n}.md"), os.urandom(600_000)) for n in range(3)]

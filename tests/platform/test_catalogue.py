@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from dizuo.core.documents import Note
+from dizuo.core.errors import UserError
 from dizuo.platform import catalogue
 from dizuo.platform.catalogue import marked_texts, pick_language, translate
 
@@ -16,6 +18,16 @@ def test_a_text_is_translated_with_its_parameters_filled_in() -> None:
     template = "The file is larger than {limit_mb} MiB. Split it, or raise the setting max_file_mb."
     assert translate(template, "en", limit_mb=100).startswith("The file is larger than 100 MiB.")
     assert translate(template, "zh", limit_mb=100).startswith("文件超过 100 MiB。")
+
+
+def test_a_sentence_within_a_sentence_is_translated_too() -> None:
+    note = Note(
+        template="{source}: {reason}", params={"source": "a.md", "reason": Note.of(UserError("The file is empty."))}
+    )
+    assert str(note) == "a.md: The file is empty."
+    kept = Note.model_validate_json(note.model_dump_json())
+    assert kept == note
+    assert translate(kept.template, "zh", **kept.params) == "a.md：文件是空的。"
 
 
 def test_a_text_without_a_translation_stays_english() -> None:

@@ -364,6 +364,20 @@ def test_the_time_left_is_reckoned_from_the_rate(jobs: Jobs, database: Database)
     assert any(s.stage == "reading" for s in states)
 
 
+@on_sqlite
+def test_what_is_done_of_an_unfinished_item_counts_for_the_time_left(jobs: Jobs, database: Database) -> None:
+    def large(context: JobContext, _k: int) -> None:
+        for tenth in range(10):
+            time.sleep(0.2)
+            context.stage(f"{tenth}0%", ahead=tenth / 10)
+
+    jobs.register("work", finishing(database, large))
+    states = list(jobs.watch(submit(jobs, 2).id))
+    early = [s.eta_s for s in states if s.finished == 0 and s.eta_s is not None]
+    assert early, "not one item is finished, and yet it is known"
+    assert early[-1] == pytest.approx(2.2, abs=1.0)
+
+
 def test_one_process_of_a_home_is_the_worker_and_another_takes_over(jobs: Jobs, database: Database, home: Path) -> None:
     assert jobs.start()
     other = Jobs(database, home)

@@ -46,6 +46,7 @@ def test_the_defaults_are_safe(tmp_path: Path) -> None:
         ('port = "many"', "whole number"),
         ("port = true", "whole number"),
         ("port = -1", "whole number"),
+        ("port = 8000.5", "whole number"),
         ("host = 5", "must be text"),
         ('language = "fr"', "auto, en, zh"),
         ("home = '/'", "not a setting"),

@@ -45,6 +45,16 @@ def test_a_suggestion_of_the_sample_is_asked_by_a_click(visit: Visit) -> None:
     assert page.locator(".question").inner_text().endswith("How do I back up my data?")
 
 
+def test_a_double_click_asks_once(visit: Visit) -> None:
+    threads, owner = visit.studio.house.threads, visit.studio.house.identity.owner()
+    page = visit.page("/?knowledge=guide")
+    before = len(threads.list(owner.id, 1000))
+    page.locator(".suggestion").first.evaluate("button => { button.click(); button.click(); }")
+    page.locator(".turn .answer-actions").wait_for()
+    assert page.locator(".turn").count() == 1
+    assert len(threads.list(owner.id, 1000)) == before + 1
+
+
 def test_enter_sends_and_shift_enter_does_not(visit: Visit) -> None:
     page = visit.page("/?knowledge=handbook")
     page.focus("#question")
@@ -178,6 +188,31 @@ def test_the_source_opens_and_closes_by_keys_alone(visit: Visit) -> None:
     page.keyboard.press("Escape")
     page.locator("#panel").wait_for(state="hidden")
     page.wait_for_function("document.activeElement.innerText === '[1]'")
+
+
+def test_on_a_narrow_screen_keys_reach_only_what_is_in_sight(visit: Visit) -> None:
+    page = visit.page("/?knowledge=handbook", size=(360, 740))
+    page.focus("[data-drawer]")
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.querySelector('#sidebar').contains(document.activeElement)")
+    assert reached(page, 20) == {"sidebar"}
+    page.keyboard.press("Escape")
+    page.wait_for_function("document.activeElement.matches('[data-drawer]')")
+    turn = ask(page, WARRANTY)
+    turn.locator(".prose .chip").first.click()
+    page.wait_for_function("document.querySelector('#panel').contains(document.activeElement)")
+    assert reached(page, 8) == {"panel"}
+    page.keyboard.press("Escape")
+    page.wait_for_function("document.activeElement.matches('.chip')")
+
+
+def reached(page: Any, presses: int) -> set[str]:
+    """Which parts of the page the Tab key goes to; the browser's own bar does not count."""
+    parts: set[str] = set()
+    for _press in range(presses):
+        page.keyboard.press("Tab")
+        parts.add(page.evaluate("document.activeElement.closest('#sidebar, #panel, .topbar, #main, body').id"))
+    return parts - {""}
 
 
 def focused(page: Any) -> str:

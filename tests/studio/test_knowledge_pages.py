@@ -61,6 +61,7 @@ def test_dropped_files_keep_their_folders(visit: Visit) -> None:
     page.locator("tbody button").click()
     page.click("#remove-document button.danger")
     page.locator("text=No documents yet").wait_for()
+    page.wait_for_function("document.activeElement.id === 'main'")
     visit.studio.house.library.remove("dropped")
 
 
@@ -98,6 +99,19 @@ def test_documents_are_filtered_by_name(visit: Visit) -> None:
     page.fill("#filter", "MANUAL")
     page.locator("tbody tr").nth(1).wait_for(state="detached")
     assert page.locator("tbody a").all_inner_texts() == ["manual.md"]
+
+
+def test_a_last_page_that_has_emptied_gives_way_to_the_one_before(visit: Visit, tmp_path: Path) -> None:
+    files = {f"{n:02}.txt": f"Note number {n}." for n in range(51)}
+    visit.studio.add("pages", files, tmp_path / "pages")
+    page = visit.page("/knowledge/pages")
+    page.locator("button", has_text="Next page").click()
+    page.locator("tbody a", has_text="50.txt").wait_for()
+    page.locator("tbody button").click()
+    page.click("#remove-document button.danger")
+    page.locator("tbody a", has_text="49.txt").wait_for()
+    assert page.locator("tbody tr").count() == 50
+    visit.studio.house.library.remove("pages")
 
 
 def test_what_is_not_there_is_told_with_status_404(visit: Visit) -> None:

@@ -19,6 +19,7 @@ def test_a_key_is_shown_once_works_and_is_revoked(visit: Visit) -> None:
     assert page.evaluate("navigator.clipboard.readText()") == secret
     assert visit.studio.house.identity.user_of_key(secret) is not None
     page.keyboard.press("Escape")
+    page.wait_for_function("document.activeElement.id === 'key-name'")
     page.reload()
     assert secret not in page.content()
     page.locator(".line", has_text="laptop").get_by_role("button").click()

@@ -61,6 +61,12 @@ def test_a_stranger_is_sent_to_the_sign_in_page(studio: Studio, path: str) -> No
     assert headers["location"].startswith("/login")
 
 
+@pytest.mark.parametrize("path", ["resources/x", "dynamic_resources/a/b", "esm/x"])
+def test_a_stranger_gets_no_page_among_the_files_of_the_library(studio: Studio, path: str) -> None:
+    status, _headers, body = get(studio, f"/_nicegui/{nicegui_version}/{path}")
+    assert (status, body) == (404, "")
+
+
 def test_a_session_that_was_never_given_is_a_strangers(studio: Studio) -> None:
     assert get(studio, "/", session="made-up")[0] == 303
 

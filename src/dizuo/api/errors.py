@@ -211,6 +211,8 @@ def _param(error: Mapping[str, Any]) -> str:
         error["loc"][1:] if error["loc"] and error["loc"][0] in ("body", "query", "path", "header") else error["loc"]
     )
     for place in [*places, *([context["name"]] if error["type"] == "unknown_parameter" else [])]:
+        if isinstance(place, str) and not place.isidentifier() and error["type"] != "unknown_parameter":
+            continue  # which form of several pydantic tried: "constrained-str", "list[TextPart]"
         path += f"[{place}]" if isinstance(place, int) else f".{place}" if path else str(place)
     return path or "body"
 

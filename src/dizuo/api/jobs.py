@@ -85,15 +85,15 @@ def resume_job(job_id: JobId, house: TheHouse) -> Job:
     },
 )
 async def follow_job(job_id: JobId, request: Request, house: TheHouse) -> streams.EventStream:
-    """The job whenever it changes, as server-sent events, until it is over."""
+    """The job whenever it changes, as server-sent events, until it is over or the server stops."""
     job = await run_in_threadpool(house.jobs.get, job_id)
-    return streams.EventStream(streams.guarded(request, _changes(house, job)))
+    return streams.EventStream(streams.guarded(request, _changes(request, house, job)))
 
 
-async def _changes(house: House, job: Job) -> AsyncGenerator[str, None]:
+async def _changes(request: Request, house: House, job: Job) -> AsyncGenerator[str, None]:
     """Asks again and again rather than with `Jobs.watch`, which would hold a thread for every client that looks on."""
     yield streams.frame(job, "job")
-    while not job.over:
+    while not job.over and not request.app.state.stopping():
         asked_s = time.monotonic()
         now = await run_in_threadpool(house.jobs.get, job.id)
         if now != job:

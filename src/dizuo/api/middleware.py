@@ -134,6 +134,8 @@ class Border:
     def _record(scope: Scope, status: int, seconds: float) -> None:
         method = scope["method"] if scope["method"] in _METHODS else "other"
         route = getattr(scope.get("route"), "path", None) or ("unmatched" if _is_api(scope["path"]) else "studio")
+        if route.startswith("/_nicegui"):  # files of the library, a dozen for each page
+            route = "studio"
         telemetry.observe_request(method, route, status, seconds)
         # Without the query string: it holds what people look for.
         level = logging.DEBUG if route in ("/healthz", "/readyz", "/metrics", "studio") else logging.INFO

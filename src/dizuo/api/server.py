@@ -35,6 +35,7 @@ def create_app(house: House, missing: Callable[[], Sequence[str]] = tuple) -> Fa
     )
     app.state.house = house
     app.state.missing = missing
+    app.state.stopping = lambda: False  # whoever serves the app may know better
     app.state.started_s = int(time.time())
     errors.install(app)
     app.add_middleware(Border, settings=house.settings)

@@ -1,7 +1,8 @@
 """Which knowledge base is asked, and showing the answer as it is written, its numbered citations below."""
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from dizuo.cli.terminal import Terminal, clean
@@ -36,20 +37,21 @@ class AnswerView:
         self.text = ""
         self._held = ""  # the start of a mark whose end has not come yet
 
-    async def show(self, events: AsyncIterator[Event]) -> Answer:
+    async def show(self, events: AsyncGenerator[Event, None]) -> Answer:
         """Shows the events to their end and returns the answer. Raises ModelError where the stream breaks off."""
-        with self.terminal.waiting(self.terminal.t("Looking for the answer…")):
-            event = await anext(events, None)
-        while event is not None:
-            if isinstance(event, TextDelta):
-                self._write(event.text)
-            elif isinstance(event, Failed):
-                self._end()
-                raise ModelError("{message}", message=event.message)
-            elif isinstance(event, Done) and event.answer is not None:
-                self._end()
-                return event.answer
-            event = await anext(events, None)
+        async with aclosing(events):
+            with self.terminal.waiting(self.terminal.t("Looking for the answer…")):
+                event = await anext(events, None)
+            while event is not None:
+                if isinstance(event, TextDelta):
+                    self._write(event.text)
+                elif isinstance(event, Failed):
+                    self._end()
+                    raise ModelError("{message}", message=event.message)
+                elif isinstance(event, Done) and event.answer is not None:
+                    self._end()
+                    return event.answer
+                event = await anext(events, None)
         self._end()
         raise ModelError("The answer broke off before its end. Ask again.")
 

@@ -4,15 +4,14 @@ import asyncio
 import contextlib
 import sys
 
+from dizuo.apps.conversation import converse, title_of
 from dizuo.cli.answers import AnswerView, show_citations, show_footer, the_knowledge
 from dizuo.cli.table import show_table, when
 from dizuo.cli.terminal import Terminal
 from dizuo.core.documents import Citation
 from dizuo.core.errors import ModelError, UserError
-from dizuo.core.messages import Message
 from dizuo.wiring import House
 
-_TITLE_LENGTH = 60
 _LISTED_THREADS = 20
 
 
@@ -84,20 +83,15 @@ class Chat:
 
     # --- asking -----------------------------------------------------------------------------------------------
 
-    def _ask(self, question: str) -> None:
-        threads = self.house.threads
-        history = self._history()
-        if self._thread_id is None:
-            title = " ".join(question.split())[:_TITLE_LENGTH]
-            self._thread_id = threads.create(self._user_id, self._knowledge, title).id
-        threads.append(self._user_id, self._thread_id, "user", question)
-        view = AnswerView(self.terminal)
+    def _ask(self, question: str | None) -> None:
+        """Asks, or has the last question answered anew, and shows the answer."""
+        threads, user_id = self.house.threads, self._user_id
         try:
-            answer = self._runner.run(view.show(self.house.answerer.ask(self._knowledge, question, history)))
+            if self._thread_id is None:
+                self._thread_id = threads.create(user_id, self._knowledge, title_of(question or "")).id
+            events = converse(self.house.answerer, threads, user_id, self._thread_id, question)
+            answer = self._runner.run(AnswerView(self.terminal).show(events))
         except KeyboardInterrupt:
-            # What was said so far stays in the conversation: the next question may refer to it.
-            if view.text:
-                threads.append(self._user_id, self._thread_id, "assistant", view.text)
             self.terminal.say("\n" + self.terminal.t("The answer was stopped."), style="yellow")
             if not self._interactive:
                 raise
@@ -107,18 +101,11 @@ class Chat:
                 raise
             self.terminal.say(self.terminal.error_text(error), style="red")
             return
-        threads.append(self._user_id, self._thread_id, "assistant", answer.answer, answer)
         self._sources = answer.citations
         if not self.terminal.as_json:
             show_citations(self.terminal, answer.citations)
             show_footer(self.terminal, answer)
             self.terminal.show()
-
-    def _history(self) -> list[Message]:
-        if self._thread_id is None:
-            return []
-        kept = self.house.threads.messages(self._user_id, self._thread_id)
-        return [Message(role=message.role, content=message.content) for message in kept]
 
     # --- commands ---------------------------------------------------------------------------------------------
 
@@ -132,6 +119,10 @@ class Chat:
             case "/new":
                 self._thread_id, self._sources = None, ()
                 say(t("A new conversation begins."), style="dim")
+            case "/again" if self._thread_id is not None:
+                self._ask(None)
+            case "/again":
+                say(t("There is no question yet to answer anew."), style="dim")
             case "/threads":
                 self._show_threads()
             case "/open":
@@ -140,7 +131,8 @@ class Chat:
                 self._show_sources()
             case "/help":
                 say(t("/new begins a new conversation, /threads lists the earlier ones, /open ID goes on with one,"))
-                say(t("/sources shows where the last answer comes from, /quit leaves. Ctrl-C stops an answer."))
+                say(t("/sources shows where the last answer comes from, /again has the last question answered anew,"))
+                say(t("/quit leaves. Ctrl-C stops an answer."))
             case _:
                 say(t("There is no command {name}. /help lists them.", name=name), style="yellow")
         return True

@@ -55,6 +55,22 @@ def show(terminal: Terminal, thread: _Id) -> None:
         terminal.show()
 
 
+@command(app, "rename", _("Give a conversation another title."))
+def rename(
+    terminal: Terminal, thread: _Id, title: Annotated[str, typer.Argument(metavar="TITLE", help=_("The new title."))]
+) -> None:
+    from dizuo.apps.conversation import title_of
+
+    with terminal.house() as house:
+        owner = house.identity.owner().id
+        house.threads.rename(owner, thread, title_of(title))
+        renamed = house.threads.get(owner, thread)
+    if terminal.as_json:
+        terminal.show_json(renamed.model_dump(mode="json"))
+    else:
+        terminal.show(terminal.t("The conversation is now called {title}.", title=renamed.title))
+
+
 @command(app, "remove", _("Remove a conversation."))
 def remove(terminal: Terminal, thread: _Id) -> None:
     with terminal.house() as house:

@@ -3,8 +3,9 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from dizuo.core.errors import DizuoError
 from dizuo.core.messages import Noun
 
 ChunkKind = Literal["text", "table", "code"]
@@ -27,13 +28,33 @@ class ParseReport(Noun):
 
 
 class Note(Noun):
-    """A sentence of the language catalogue with its parameters."""
+    """A sentence of the language catalogue with its parameters. A parameter may be a sentence itself."""
 
     template: str
     params: dict[str, Any] = Field(default_factory=dict)
 
+    @classmethod
+    def of(cls, error: DizuoError) -> "Note":
+        """What an error says. Paths and the like become the text that they are shown as, so that JSON can hold them."""
+        return cls(template=error.template, params={key: _plain(value) for key, value in error.params.items()})
+
+    @field_validator("params")
+    @classmethod
+    def _revive(cls, params: dict[str, Any]) -> dict[str, Any]:
+        """Sentences among the parameters that have been through JSON are sentences again."""
+        return {
+            key: cls(**value) if isinstance(value, dict) and value.keys() == {"template", "params"} else value
+            for key, value in params.items()
+        }
+
     def __str__(self) -> str:
         return self.template.format(**self.params)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, DizuoError):
+        return Note.of(value)
+    return value if isinstance(value, str | int | float | bool | Note) else str(value)
 
 
 class Chunk(Noun):

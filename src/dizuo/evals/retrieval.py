@@ -7,19 +7,19 @@ at which rank a chunk of the right passage came, for each way of searching by it
 """
 
 import argparse
-import gzip
 import json
-import math
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dizuo.core.documents import ParseReport, SearchResult
 from dizuo.core.protocols import Embedder
+from dizuo.evals import sets
+from dizuo.evals.fitting import wilson
 from dizuo.knowledge.chunk import chunk
 from dizuo.knowledge.retrieve import Retriever
 from dizuo.knowledge.store import PreparedDocument, Store, document_id_of, embedded_text
@@ -29,7 +29,6 @@ from dizuo.platform.blobs import Blobs
 from dizuo.platform.database import Database
 
 DEPTH = 50  # hits that are looked through for the right passage; past it a question counts as missed
-_Z = 1.96  # 95 %
 
 
 @dataclass(frozen=True)
@@ -73,25 +72,16 @@ class Report:
 
 def squad(folder: Path) -> Scenario:
     """SQuAD 2.0, the answerable questions of the development set."""
-    rows = _rows(folder / "squad_v2_en" / "dev.jsonl.gz")
-    asked = [Question(row["question"], row["passage_id"]) for row in rows if not row["is_impossible"]]
-    return Scenario("en", _passages(folder / "squad_v2_en"), asked)
+    return _answerable(sets.squad(folder))
 
 
 def cmrc(folder: Path) -> Scenario:
     """CMRC 2018, the questions of the development and trial sets."""
-    rows = [row for part in ("dev", "trial") for row in _rows(folder / "cmrc2018_zh" / f"{part}.jsonl.gz")]
-    asked = [Question(row["question"], row["passage_id"]) for row in rows if row["question"].strip()]  # one has none
-    return Scenario("zh", _passages(folder / "cmrc2018_zh"), asked)
+    return _answerable(sets.cmrc(folder))
 
 
-def _passages(folder: Path) -> Mapping[str, str]:
-    return {row["passage_id"]: row["text"] for row in _rows(folder / "passages.jsonl.gz")}
-
-
-def _rows(file: Path) -> Iterator[dict[str, str]]:
-    with gzip.open(file, "rt", encoding="utf-8") as lines:
-        yield from map(json.loads, lines)
+def _answerable(of: sets.Collection) -> Scenario:
+    return Scenario(of.name, of.passages, [Question(one.text, one.passage) for one in of.questions if one.answers])
 
 
 def fill(
@@ -164,18 +154,15 @@ def _report(scenario: str, leg: str, ranks: Sequence[int | None], seconds: Seque
         scenario=scenario,
         leg=leg,
         n=n,
-        recall={k: _wilson(sum(1 for rank in ranks if rank is not None and rank <= k), n) for k in (1, 5, 10)},
+        recall={k: _recall(sum(1 for rank in ranks if rank is not None and rank <= k), n) for k in (1, 5, 10)},
         mrr=sum(1 / rank for rank in ranks if rank is not None) / n,
         p50_ms=1000 * by_time[n // 2],
         p95_ms=1000 * by_time[int(n * 0.95)],
     )
 
 
-def _wilson(hits: int, n: int) -> Recall:
-    p, z2 = hits / n, _Z * _Z
-    middle = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = _Z * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return Recall(p, middle - half, middle + half)
+def _recall(found: int, n: int) -> Recall:
+    return Recall(found / n, *wilson(found, n))
 
 
 def measure(scenarios: Sequence[Scenario], embedder: Embedder | None, home: Path) -> Sequence[Report]:

@@ -57,7 +57,7 @@ def _collection(name: str, folder: Path, parts: Sequence[str]) -> Collection:
             Asked(row["question"], row["passage_id"], tuple(answer["text"] for answer in row["answers"]))
             for part in parts
             for row in _rows(folder / f"{part}.jsonl.gz")
-            if row["question"].strip()  # SQuAD has one without a word
+            if row["question"].strip()  # CMRC has two without a word
         ],
     )
 

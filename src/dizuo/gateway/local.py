@@ -1,11 +1,11 @@
 """The models that run on this machine: the one bridge from the apps to the engines."""
 
 import re
-import threading
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from dizuo.core.once import once
 
 if TYPE_CHECKING:
     from dizuo.inference.encoder import TextEncoder
@@ -38,16 +38,8 @@ class LocalEmbedder:
         """Word pieces of the text. Loads the tokenizer only."""
         return self._engine.count_tokens(text)
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-
-    @property
+    @once
     def _engine(self) -> "TextEncoder":
-        with self._lock:  # two threads that come first must not load the weights twice
-            return self._made
-
-    @cached_property
-    def _made(self) -> "TextEncoder":
         from importlib.util import find_spec
 
         from dizuo.inference.encoder import TextEncoder

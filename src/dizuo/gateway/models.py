@@ -1,11 +1,11 @@
 """The models an instance knows: what is listed, and a name turned into the model behind the protocols."""
 
-from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from dizuo.core.documents import Note
 from dizuo.core.errors import NotFound, UserError
 from dizuo.core.messages import Noun
+from dizuo.core.once import once
 
 if TYPE_CHECKING:
     from dizuo.core.protocols import ChatModel, Embedder
@@ -103,7 +103,7 @@ class Models:
             )
         return self._minilm
 
-    @cached_property
+    @once
     def _minilm(self) -> "LocalEmbedder":
         from dizuo.gateway.local import LocalEmbedder
 

@@ -6,14 +6,14 @@ parser, a second instance) a query of 5 ms was measured to take 75 ms, and every
 """
 
 import os
-import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from dizuo.core.once import once
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -36,7 +36,6 @@ class TextEncoder:
         """`max_tokens` counts the two marks around a text; what is longer is cut."""
         self._folder = folder
         self._max_tokens = max_tokens
-        self._lock = threading.Lock()
 
     def count_tokens(self, text: str) -> int:
         """How many tokens a text has, uncut and without the marks around it."""
@@ -64,7 +63,7 @@ class TextEncoder:
         encodings = self._tokenizer.encode_batch_fast(cut)
         return [_shortened(encoding.ids, self._max_tokens) for encoding in encodings]
 
-    @cached_property
+    @once
     def _tokenizer(self) -> "Tokenizer":
         from tokenizers import Tokenizer
 
@@ -73,13 +72,8 @@ class TextEncoder:
         tokenizer.no_truncation()  # of its own: `count_tokens` counts all
         return tokenizer
 
-    @property
+    @once
     def _encoder(self) -> "Encoder":
-        with self._lock:  # two threads would load the weights twice
-            return self._loaded
-
-    @cached_property
-    def _loaded(self) -> "Encoder":
         import torch
 
         from dizuo.inference.packed import pack
@@ -90,7 +84,7 @@ class TextEncoder:
         pack(encoder)
         return encoder
 
-    @cached_property
+    @once
     def _workers(self) -> ThreadPoolExecutor:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         return ThreadPoolExecutor(cores, thread_name_prefix="encoder")

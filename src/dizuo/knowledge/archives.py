@@ -53,6 +53,9 @@ _MAX_MEMBERS = 100_000
 _MAX_RATIO = 200
 _RATIO_MATTERS_FROM = 50 << 20
 _MAX_HEADER = 1 << 20
+# Other ways of packing give zipfile all that comes of the bytes it reads at once: 600 bytes of bzip2 can be 600 MB,
+# whatever size the member claims.
+_UNPACKED_BIT_BY_BIT = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 def archive_kind(name: str) -> Kind | None:
@@ -164,6 +167,13 @@ def _unzip(path: Path, source: str, put: Put, max_total_bytes: int, max_file_byt
                     raise UserError("It is a link or a device, not a file.")
                 if member.flag_bits & 1:
                     raise UserError("It is protected by a password. Unpack the archive and add what is in it.")
+                if member.compress_type not in _UNPACKED_BIT_BY_BIT:
+                    method = zipfile.compressor_names.get(member.compress_type, "?")  # type: ignore[attr-defined]
+                    raise UserError(
+                        "It is packed in a way that Dizuo does not unpack ({method}). Unpack the archive and add what "
+                        "is in it.",
+                        method=method,
+                    )
                 if member.file_size > max_file_bytes:
                     raise _file_too_large(max_file_bytes)
                 with archive.open(member) as stream:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from dizuo.core.documents import Chunk, ChunkKind
-from dizuo.knowledge.sentences import sentences
+from dizuo.knowledge.sentences import sentences, stripped
 from dizuo.knowledge.structure import Block, blocks_of
 
 CountTokens = Callable[[str], int]
@@ -201,10 +201,7 @@ def _lines(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def _trimmed(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    while start < end and text[start].isspace():
-        start += 1
-    while end > start and text[end - 1].isspace():
-        end -= 1
+    start, end = stripped(text, start, end)
     if start < end:
         yield start, end
 

@@ -94,7 +94,8 @@ class Ingest:
             if item.args.get("remove"):
                 return self._remove(context, item)
             if refused := item.args.get("refused"):
-                raise UserError(refused["template"], **refused["params"])
+                note = Note.model_validate(refused)
+                raise UserError(note.template, **note.params)
             if notes := item.args.get("passed_over"):
                 return self._pass_over(context, item, notes)
             blob, size_bytes = self._fetch(item)
@@ -174,10 +175,12 @@ class Ingest:
             self._store.drop_unused_blobs([blob, *(args["blob"] for _source, args in members)])
             raise
         template = _("{source}: {reason}")
-        lost = [Note(template=template, params={"source": r.name, "reason": str(r.error)}) for r in refused[:_TOLD]]
+        told = refused[:_TOLD]
+        lost = [Note(template=template, params={"source": r.name, "reason": Note.of(r.error)}) for r in told]
         if len(refused) > _TOLD:
             lost.append(Note(template="More files were refused: {count}.", params={"count": len(refused) - _TOLD}))
         with self._store.database.write() as connection:
+            self._store.files_in_turn(connection)
             self._store.hold(args["blob"] for _source, args in members)
             context.add_items(connection, members)
             context.finish_item(connection, item, "added", report=ParseReport(format=ARCHIVE, lost=tuple(lost)))
@@ -243,53 +246,54 @@ class Ingest:
     def _embed_and_write(self, context: "JobContext", read: Sequence[_Parsed]) -> None:
         """Embeds the new chunks of a batch together, then makes each file visible in a transaction of its own."""
         new = [c for p in read for c in p.chunks if c.id not in p.known]
-        vectors = self._embed(context, new, read[-1].item.args["name"] if read else "")
-        embedder = self._embedder()
-        for p in read:
-            context.check()
-            document = PreparedDocument(
-                id=p.document_id,
-                name=p.item.args["name"],
-                source=p.item.source,
-                media_type=p.parsed.media_type,
-                size_bytes=p.size_bytes,
-                blob=p.blob,
-                text=p.parsed.text,
-                report=ParseReport(
-                    format=p.parsed.format,
-                    encoding=p.parsed.encoding,
-                    pages=len(p.parsed.page_starts) or None,
-                    characters=len(p.parsed.text),
-                    chunks=len(p.chunks),
-                    lost=p.parsed.lost,
-                ),
-                meta=p.parsed.meta,
-                chunks=p.chunks,
-                vectors=vectors,
-                entries={c.id: entry_of(embedded_text(c.heading, c.text)) for c in p.chunks if c.id not in p.known},
-            )
-            with self._store.database.write() as connection:
-                knowledge_id = self._store.find(connection, context.subject)
-                if knowledge_id is None or document_id_of(knowledge_id, document.source) != document.id:
-                    error = Conflict(
-                        "The knowledge base {name!r} was removed while files came in.", name=context.subject
-                    )
-                    context.finish_item(connection, p.item, "failed", error=error)
-                    stale = p.blob
-                else:
-                    if not self._store.blobs.exists(p.blob):
-                        self._fetch(p.item)  # somebody removed a document with the same content meanwhile
-                    old = self._store.write_document(
-                        connection, knowledge_id, document, embedder.name if embedder else ""
-                    )
-                    context.finish_item(
-                        connection, p.item, "added" if old is None else "changed", report=document.report
-                    )
-                    stale = old
-            if stale:
-                self._store.drop_unused_blobs([stale])
+        vectors = self._embed(context, new, read)
+        stale: list[str] = []  # files that nothing may refer to any more
+        try:
+            for p in read:
+                context.check()
+                if blob := self._write(context, p, vectors):
+                    stale.append(blob)
+        finally:
+            self._store.drop_unused_blobs(stale)
 
-    def _embed(self, context: "JobContext", new: Sequence[Chunk], name: str) -> Mapping[str, Any]:
+    def _write(self, context: "JobContext", p: _Parsed, vectors: Mapping[str, Any]) -> str | None:
+        """Makes one file visible; the blob that it puts out of use."""
+        embedder = self._embedder()
+        document = PreparedDocument(
+            id=p.document_id,
+            name=p.item.args["name"],
+            source=p.item.source,
+            media_type=p.parsed.media_type,
+            size_bytes=p.size_bytes,
+            blob=p.blob,
+            text=p.parsed.text,
+            report=ParseReport(
+                format=p.parsed.format,
+                encoding=p.parsed.encoding,
+                pages=len(p.parsed.page_starts) or None,
+                characters=len(p.parsed.text),
+                chunks=len(p.chunks),
+                lost=p.parsed.lost,
+            ),
+            meta=p.parsed.meta,
+            chunks=p.chunks,
+            vectors=vectors,
+            entries={c.id: entry_of(embedded_text(c.heading, c.text)) for c in p.chunks if c.id not in p.known},
+        )
+        with self._store.database.write() as connection:
+            self._store.files_in_turn(connection)
+            knowledge_id = self._store.find(connection, context.subject)
+            if knowledge_id is None or document_id_of(knowledge_id, document.source) != document.id:
+                error = Conflict("The knowledge base {name!r} was removed while files came in.", name=context.subject)
+                context.finish_item(connection, p.item, "failed", error=error)
+                return p.blob
+            if not self._store.blobs.exists(p.blob):
+                self._fetch(p.item)  # somebody removed a document with the same content meanwhile
+            old = self._store.write_document(connection, knowledge_id, document, embedder.name if embedder else "")
+            context.finish_item(connection, p.item, "added" if old is None else "changed", report=document.report)
+        return old
+
+    def _embed(self, context: "JobContext", new: Sequence[Chunk], read: Sequence[_Parsed]) -> Mapping[str, Any]:
         embedder = self._embedder()
         vectors: dict[str, Any] = {}
         if embedder is None:
@@ -297,7 +301,8 @@ class Ingest:
         for start in range(0, len(new), _BATCH_CHUNKS):
             context.check()
             if len(new) > 4 * _BATCH_CHUNKS:
-                context.stage(f"{name} ({start * 100 // len(new)}%)")
+                part_done = start / len(new)
+                context.stage(f"{read[-1].item.args['name']} ({part_done:.0%})", ahead=part_done * len(read))
             part = new[start : start + _BATCH_CHUNKS]
             made = embed_chunks(embedder, [embedded_text(c.heading, c.text) for c in part])
             vectors.update((c.id, vector) for c, vector in zip(part, made, strict=True) if vector is not None)

@@ -76,12 +76,7 @@ class KeywordIndex:
                     connection.exec_driver_sql("INSERT INTO chunk_terms(chunk_terms) VALUES('integrity-check')")
             except DatabaseError:
                 return False
-        chunks = sa.select(schema.chunks.c.row)
-        entries = sa.select(self._key)
-        differing = sa.union_all(
-            sa.select(chunks.except_(entries).subquery()), sa.select(entries.except_(chunks).subquery())
-        )
-        return connection.execute(differing.limit(1)).first() is None
+        return in_step(connection)
 
     def rebuild(self, connection: sa.Connection, text_of: Callable[[str, str], str]) -> None:
         """Makes the index again from the chunks; `text_of` joins a heading and a text as they were when added."""
@@ -140,6 +135,16 @@ class KeywordIndex:
             if scope == _scope(knowledge_id) and (allowed is None or row in allowed)
         ]
         return sorted(mine, key=lambda hit: (-hit[1], hit[0]))[:limit]
+
+
+def in_step(connection: sa.Connection) -> bool:
+    """Whether every chunk has its entry and nothing else has one. Only looks."""
+    chunks = sa.select(schema.chunks.c.row)
+    entries = sa.select(_entries.c.rowid if connection.dialect.name == "sqlite" else _entries.c.row)
+    differing = sa.union_all(
+        sa.select(chunks.except_(entries).subquery()), sa.select(entries.except_(chunks).subquery())
+    )
+    return connection.execute(differing.limit(1)).first() is None
 
 
 def entry_of(text: str) -> str:

@@ -2,10 +2,9 @@
 
 import os
 import re
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import sqlalchemy as sa
 from dizuo.core.documents import Chunk, Document, DocumentText, KnowledgeInfo, Note, SearchResult
 from dizuo.core.errors import Conflict, UserError
 from dizuo.core.jobs import Job
+from dizuo.core.once import once
 from dizuo.core.protocols import Embedder
 from dizuo.knowledge import sources
 from dizuo.knowledge.ingest import Ingest
@@ -50,13 +50,12 @@ class Library:
         self._embedder = embedder
         self._settings = settings
         self._store = Store(database, blobs)
-        self._lock = threading.Lock()
 
-    @cached_property
+    @once
     def _retriever(self) -> Retriever:
         return Retriever(self._database, self._embedder())
 
-    @cached_property
+    @once
     def _ingest(self) -> Ingest:
         return Ingest(self._store, self._embedder, self._settings)
 
@@ -122,7 +121,8 @@ class Library:
         """
         found = sources.discover(paths)
         if not found.sources and not found.refused:
-            reason = " ".join(str(note) for _folder, notes in found.passed_over for note in notes)
+            said = [note for _folder, notes in found.passed_over for note in notes]
+            reason = reduce(_and, said) if said else ""
             where = ", ".join(sources.readable(str(path)) for path in paths)
             raise UserError("There is nothing to add in {paths}. {reason}", paths=where, reason=reason)
         return self._submit(name, _items(found), user_id)
@@ -155,11 +155,13 @@ class Library:
         there = {source for source, _args in items}
         # What cannot be read now is not gone: neither a file nor what lies in a folder.
         shut = tuple(f"{source}/" for source, _error in found.refused)
+        inside = f"{sources.exact(str(root))}/"
         table = schema.documents.c
         with self._database.read() as connection:
-            of_folder = table.source.startswith(f"{sources.exact(str(root))}/", autoescape=True)
+            of_folder = table.source.startswith(inside, autoescape=True)
             of_base = table.knowledge_id == self._store.find(connection, name)
             known = connection.scalars(sa.select(table.source).where(of_base, of_folder)).all()
+        known = [source for source in known if source.startswith(inside)]  # SQLite's LIKE takes Docs/ for docs/
         # A member of an archive ("/a/b.zip!/c.md") stays as long as its archive does.
         gone = [
             s
@@ -208,11 +210,9 @@ class Library:
 
         Raises NotFound, and UserError for a query that cannot be searched for.
         """
-        with self._lock:
-            retriever = self._retriever
         begun_s = time.perf_counter()
         with telemetry.span("knowledge.search", knowledge=name, limit=limit):
-            result = retriever.search(name, query, limit, filters)
+            result = self._retriever.search(name, query, limit, filters)
         telemetry.observe_search(time.perf_counter() - begun_s)
         return result
 
@@ -263,14 +263,14 @@ def _items(found: sources.Found) -> list[tuple[str, dict[str, Any]]]:
         where = {"path": path} if path == file.source else {"path_hex": os.fsencode(path).hex()}
         items.append((file.source, {"name": file.name, "archive": file.is_archive, **where}))
     for source, error in found.refused:
-        items.append((source, {"name": source, "refused": _note(error)}))
+        items.append((source, {"name": source, "refused": Note.of(error).model_dump(mode="json")}))
     for folder, notes in found.passed_over:
         items.append((folder, {"name": folder, "passed_over": [note.model_dump(mode="json") for note in notes]}))
     return items
 
 
-def _note(error: UserError) -> dict[str, Any]:
-    return {"template": error.template, "params": {key: str(value) for key, value in error.params.items()}}
+def _and(first: Note, second: Note) -> Note:
+    return Note(template="{first} {second}", params={"first": first, "second": second})
 
 
 def _upload_name(filename: str) -> str:
@@ -295,7 +295,10 @@ def _counted() -> sa.Select[*tuple[Any, ...]]:
         k.created_at,
         count(sa.func.count(d.id), d.knowledge_id).label("documents"),
         count(sa.func.count(c.row), c.knowledge_id).label("chunks"),
-        count(sa.func.coalesce(sa.func.sum(sa.func.length(d.text)), 0), d.knowledge_id).label("characters"),
+        # As the reports count them: to measure the texts is to read them all, and every question asks for this.
+        count(sa.func.coalesce(sa.func.sum(d.report["characters"].as_integer()), 0), d.knowledge_id).label(
+            "characters"
+        ),
     )
 
 

@@ -42,4 +42,6 @@ def _lines_laid_out(text: str) -> str:
 
 
 def _one(value: Any) -> str:
-    return re.sub(r"\\n", "\n", json.dumps(value, ensure_ascii=False, indent=1))
+    # Line ends as such; the n of "C:\\new" is none.
+    laid_out = json.dumps(value, ensure_ascii=False, indent=1)
+    return re.sub(r"\\(.)", lambda escape: "\n" if escape[1] == "n" else escape[0], laid_out)

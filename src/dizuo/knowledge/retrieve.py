@@ -171,8 +171,8 @@ def _rows_where(knowledge_id: int, filters: Mapping[str, str]) -> sa.Select[Any]
         elif key == "format":
             wanted = wanted.where(d.report["format"].as_string() == value)
         elif key == "heading":
-            below = c.heading.startswith(f"{value} > ", autoescape=True)
-            wanted = wanted.where((c.heading == value) | below)
+            above = f"{value} > "  # not by LIKE, which on SQLite knows no capitals
+            wanted = wanted.where((c.heading == value) | (sa.func.substr(c.heading, 1, len(above)) == above))
         elif key == "page":
             if not value.isdecimal() or len(value) > 9:
                 raise UserError("The filter page needs a page number; it is {value!r}.", value=value)

@@ -52,6 +52,15 @@ def sentences(text: str) -> list[tuple[int, int]]:
     return [span for start, end in _blocks(text) for span in _within(text, start, end)]
 
 
+def stripped(text: str, start: int, end: int) -> tuple[int, int]:
+    """The span without white space at its edges."""
+    while start < end and text[start].isspace():
+        start += 1
+    while end > start and text[end - 1].isspace():
+        end -= 1
+    return start, end
+
+
 def _blocks(text: str) -> Iterator[tuple[int, int]]:
     """Stretches of text that no sentence crosses. A fenced block is marked by being yielded whole."""
     start: int | None = None  # of the paragraph that is open
@@ -87,7 +96,7 @@ def _blocks(text: str) -> Iterator[tuple[int, int]]:
 
 def _within(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     """The sentences of one block."""
-    start, end = _stripped(text, start, end)
+    start, end = stripped(text, start, end)
     if start == end:
         return
     if _FENCE.match(text, start, end):
@@ -103,10 +112,10 @@ def _within(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
         if span is not None and span.start() < mark.start():
             continue  # a question mark within `code`
         if mark.end() < end and _ends(text, mark, begin, end):
-            if (found := _stripped(text, begin, mark.end()))[0] < found[1]:
+            if (found := stripped(text, begin, mark.end()))[0] < found[1]:
                 yield found
             begin = mark.end()
-    if (found := _stripped(text, begin, end))[0] < found[1]:
+    if (found := stripped(text, begin, end))[0] < found[1]:
         yield found
 
 
@@ -134,12 +143,3 @@ def _ends(text: str, mark: re.Match[str], begin: int, end: int) -> bool:
         opening = _WORD.match(text, follows.end() - 1)
         return opening is not None and opening[0].lower() in _STARTERS
     return not (last in _MAYBE and first.isdigit())
-
-
-def _stripped(text: str, start: int, end: int) -> tuple[int, int]:
-    """The span without white space at its edges."""
-    while start < end and text[start].isspace():
-        start += 1
-    while end > start and text[end - 1].isspace():
-        end -= 1
-    return start, end

@@ -13,7 +13,7 @@ from dizuo.core.documents import Chunk, ParseReport
 from dizuo.core.errors import Conflict, NotFound, UserError
 from dizuo.core.protocols import Embedder
 from dizuo.knowledge.keywords import KeywordIndex, entry_of
-from dizuo.knowledge.vectors import embed_chunks
+from dizuo.knowledge.vectors import KNOWN, embed_chunks
 from dizuo.platform import schema
 from dizuo.platform.blobs import Blobs
 from dizuo.platform.database import Database
@@ -218,6 +218,14 @@ class Store:
 
     # --- files ------------------------------------------------------------------------------------------------
 
+    def files_in_turn(self, connection: sa.Connection) -> None:
+        """Until this transaction ends nobody else looks which files are in use, nor begins to use one unseen.
+
+        On SQLite a writer has that by itself.
+        """
+        if not self.database.is_sqlite:
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(4715002)"))  # any number but `revisions.apply`'s
+
     def hold(self, blobs: Iterable[str]) -> None:
         """Raises Conflict when one of the files is gone. Call it in the transaction that refers to them."""
         if not all(self.blobs.exists(blob) for blob in blobs):
@@ -226,15 +234,24 @@ class Store:
     def drop_unused_blobs(self, blobs: Iterable[str]) -> None:
         """Deletes files that no document and no waiting item refers to.
 
-        Inside a write transaction, so that nobody can begin to refer to one between the look and the deletion.
+        In a transaction, so that nobody can begin to refer to one between the look and the deletion.
         """
-        items = schema.job_items.c
+        given = sorted(set(blobs))
+        if not given:
+            return
+        documents, items = schema.documents.c, schema.job_items.c
+        awaited_blob = items.args["blob"].as_string()
         with self.database.write() as connection:
-            for blob in set(blobs):
-                of_document = sa.select(schema.documents.c.id).where(schema.documents.c.blob == blob)
-                awaited = sa.select(items.id).where(items.status == "waiting", items.args["blob"].as_string() == blob)
-                if not any(connection.scalar(user.limit(1)) for user in (of_document, awaited)):
-                    self.blobs.delete(blob)
+            self.files_in_turn(connection)
+            # Many at once: to look for a waiting item is to read through the items of every job there ever was.
+            for start in range(0, len(given), _PART):
+                part = given[start : start + _PART]
+                used = set(connection.scalars(sa.select(documents.blob).where(documents.blob.in_(part))))
+                awaited = sa.select(awaited_blob).where(items.status == "waiting", awaited_blob.in_(part))
+                used.update(connection.scalars(awaited))
+                for blob in part:
+                    if blob not in used:
+                        self.blobs.delete(blob)
 
     def collect_garbage(self, min_age_s: float = 3600) -> int:
         """Deletes stored files that nothing refers to, left by a crash or a cancelled job; how many.
@@ -243,6 +260,7 @@ class Store:
         """
         items = schema.job_items.c
         with self.database.write() as connection:
+            self.files_in_turn(connection)
             used = set(connection.scalars(sa.select(schema.documents.c.blob).distinct()))
             used.update(connection.scalars(sa.select(items.args["blob"].as_string()).where(items.status == "waiting")))
             return self.blobs.sweep(used, min_age_s)
@@ -272,12 +290,24 @@ class Store:
             found = embed_chunks(embedder, [embedded_text(row.heading, row.text) for row in rows])
             fresh = [(row, vector) for row, vector in zip(rows, found, strict=True) if vector is not None]
             with self.database.write() as connection:
+                present = sa.select(chunks.row).where(chunks.row.in_([row.row for row, _vector in fresh]))
+                there = set(connection.scalars(present.with_for_update(key_share=True)))
+                fresh = [(row, vector) for row, vector in fresh if row.row in there]  # others were removed meanwhile
                 connection.execute(vectors.delete().where(vectors.c.row.in_([row.row for row, _vector in fresh])))
                 for knowledge_id in {row.knowledge_id for row, _vector in fresh}:
                     of_base = [(row.row, vector) for row, vector in fresh if row.knowledge_id == knowledge_id]
                     self._write_vectors(connection, knowledge_id, embedder.name, of_base)
                     self.touch(connection, knowledge_id)
             made += len(fresh)
+
+
+def lacks_vectors(connection: sa.Connection, embedder: Embedder) -> bool:
+    """Whether chunks that the embedder understands have no vector of it, as far as a sample of them tells."""
+    chunks, vectors = schema.chunks.c, schema.vectors.c
+    have = sa.select(vectors.row).where(vectors.model == embedder.name)
+    without = sa.select(chunks.heading, chunks.text).where(chunks.row.not_in(have))
+    sample = connection.execute(without.order_by(sa.func.random()).limit(50)).all()
+    return any(embedder.coverage(embedded_text(row.heading, row.text)) >= KNOWN for row in sample)
 
 
 def embedded_text(heading: str, text: str) -> str:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from dizuo.core.documents import ChunkKind
 from dizuo.knowledge.formats import family_of
+from dizuo.knowledge.sentences import stripped
 
 
 class Block(NamedTuple):
@@ -42,6 +43,9 @@ def _lines(text: str, at: int = 0, end: int | None = None) -> Iterator[tuple[int
         stop = end if stop < 0 else stop
         yield at, stop, text[at:stop]
         at = stop + 1
+
+
+_LONGEST_TITLE = 1000  # characters of a line that are looked at for a title
 
 
 class _Path:
@@ -79,7 +83,7 @@ def _paragraphs(text: str, *, bookmarks: bool) -> Iterator[Block]:
             start = -1
         if marked or chapter:
             if marked:
-                path.enter(len(marked[1]), (marked[2] or "").strip())
+                path.enter(len(marked[1]), _title(marked))
             elif chapter:
                 path.enter(_CHAPTER_LEVEL[chapter[1]], line.strip())
             yield _block(text, at, stop, "text", path.titles, is_heading=True)
@@ -92,11 +96,7 @@ def _paragraphs(text: str, *, bookmarks: bool) -> Iterator[Block]:
 def _block(
     text: str, start: int, end: int, kind: ChunkKind, heading: tuple[str, ...], *, is_heading: bool = False
 ) -> Block:
-    while start < end and text[start].isspace():
-        start += 1
-    while end > start and text[end - 1].isspace():
-        end -= 1
-    return Block(start, end, kind, heading, is_heading)
+    return Block(*stripped(text, start, end), kind, heading, is_heading)
 
 
 # --- source code ------------------------------------------------------------------------------------------------
@@ -136,7 +136,7 @@ def _code_blocks(text: str, above: tuple[str, ...], at: int = 0, end: int | None
 # --- Markdown ---------------------------------------------------------------------------------------------------
 
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
-_ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*")
+_ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*))?")
 _SETEXT = re.compile(r" {0,3}(=+|-{2,})[ \t]*")
 _ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]+\S")
 _ROW = re.compile(r"[ \t]*\|.*\|[ \t]*")
@@ -149,6 +149,7 @@ class _Markdown:
         self.text = text
         self.path = _Path()
         self.start, self.end = -1, -1
+        self.lines = 0  # of the paragraph that is open
         self.columns = ""  # of the table that is open
         self.rows = 0
 
@@ -181,9 +182,9 @@ def _markdown_blocks(text: str) -> Iterator[Block]:
         elif found := _ATX.fullmatch(line):
             yield from state.close()
             state.rows = 0
-            state.path.enter(len(found[1]), _plain(found[2] or ""))
+            state.path.enter(len(found[1]), _plain(_title(found)))
             yield _block(text, at, stop, "text", state.path.titles, is_heading=True)
-        elif state.start >= 0 and _SETEXT.fullmatch(line) and "\n" not in text[state.start : state.end]:
+        elif state.start >= 0 and state.lines == 1 and _SETEXT.fullmatch(line):
             state.path.enter(1 if "=" in line else 2, _plain(text[state.start : state.end]))
             yield _block(text, state.start, stop, "text", state.path.titles, is_heading=True)
             state.start = -1
@@ -191,6 +192,7 @@ def _markdown_blocks(text: str) -> Iterator[Block]:
             state.rows = 0
             if _ITEM.match(line):
                 yield from state.close()
+            state.lines = 1 if state.start < 0 else state.lines + 1
             state.start, state.end = (at if state.start < 0 else state.start), stop
     if fence:
         yield _block(text, fence_start, len(text), "code", state.path.titles)
@@ -206,8 +208,17 @@ def _row(state: _Markdown, at: int, stop: int, line: str) -> Iterator[Block]:
     yield block if state.rows <= 2 else block._replace(columns=state.columns)
 
 
+def _title(found: re.Match[str]) -> str:
+    """The text of a heading that begins with hashes, without those that close it."""
+    # Searched for from the end: one expression for the whole line takes quadratic time on a line of blanks.
+    title = (found[2] or "").strip()
+    closing = len(title) - len(title.rstrip("#"))
+    return title[:-closing].rstrip() if closing and title[:-closing][-1:] in ("", " ", "\t") else title
+
+
 def _plain(title: str) -> str:
     """A heading without Markdown's marks."""
+    title = title[:_LONGEST_TITLE]  # a line of brackets alone would take quadratic time
     title = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", title)
     title = re.sub(r"<[^>]+>|[*`]+|(?<!\w)_+|_+(?!\w)", "", title)
     return " ".join(title.split())

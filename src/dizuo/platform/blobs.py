@@ -1,5 +1,6 @@
 """Files by content: `blobs/ab/abcdef…`, named by their SHA-256. Written once, never changed."""
 
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -68,11 +69,13 @@ class Blobs:
     def sweep(self, keep: Container[str], min_age_s: float) -> int:
         """Deletes blobs not in `keep`, and unfinished ones, that are older than `min_age_s` seconds; how many."""
         newest = time.time() - min_age_s
-        stale = [path for path in self.folder.glob("??/*") if path.name not in keep]
-        stale = [path for path in [*stale, *self.folder.glob("incoming-*")] if path.stat().st_mtime <= newest]
-        for path in stale:
-            path.unlink(missing_ok=True)
-        return len(stale)
+        swept = 0
+        for path in [*self.folder.glob("??/*"), *self.folder.glob("incoming-*")]:
+            with contextlib.suppress(FileNotFoundError):  # an upload that has come to its end meanwhile
+                if path.name not in keep and path.stat().st_mtime <= newest:
+                    path.unlink()
+                    swept += 1
+        return swept
 
     def _path(self, name: str) -> Path:
         if len(name) != 64 or not all(c in "0123456789abcdef" for c in name):

@@ -15,6 +15,9 @@ from pathlib import Path
 from string import Formatter
 from typing import Any, Literal
 
+from dizuo.core.documents import Note
+from dizuo.core.errors import DizuoError
+
 Language = Literal["en", "zh"]
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
 
@@ -40,8 +43,15 @@ def _chinese() -> Mapping[str, str]:
 
 
 def translate(text: str, language: Language, /, **params: Any) -> str:
-    """The text in that language, with its parameters filled in. English where no translation is known."""
+    """The text in that language, with its parameters filled in. English where no translation is known.
+
+    Notes and errors among the parameters are translated as well.
+    """
     template = _chinese().get(text, text) if language == "zh" else text
+    params = {
+        name: translate(value.template, language, **value.params) if isinstance(value, Note | DizuoError) else value
+        for name, value in params.items()
+    }
     return template.format(**params) if params else template.replace("{{", "{").replace("}}", "}")
 
 

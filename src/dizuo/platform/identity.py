@@ -212,9 +212,11 @@ class Identity:
                 # The one whose end of life makes room again.
                 if (blocking := connection.scalar(at.offset(limit - 1).limit(1))) is not None:
                     free_at = datetime.fromisoformat(blocking) + _FAILURE_WINDOW
-                    minutes = math.ceil((free_at - datetime.now(UTC)).total_seconds() / 60)
+                    seconds = max(1, math.ceil((free_at - datetime.now(UTC)).total_seconds()))
                     raise TooMany(
-                        "Too many failed sign-ins. Wait {minutes} min, then try again.", minutes=max(1, minutes)
+                        "Too many failed sign-ins. Wait {minutes} min, then try again.",
+                        minutes=math.ceil(seconds / 60),
+                        seconds=seconds,
                     )
             rows: list[int] = []
             for one in who:

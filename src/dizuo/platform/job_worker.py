@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 from dizuo.core.errors import UserError
@@ -66,6 +67,7 @@ class JobWorker:
                     "This process does the jobs of another DIZUO_HOME already. Close that one first, or use another "
                     "process."
                 )
+            _load()
             try:
                 _launch(self._database_url)
             except BaseException:
@@ -140,6 +142,17 @@ def _workflow() -> Callable[[str], None]:
 
     # Any number of recoveries: a laptop that is closed again and again must not end a long job.
     return DBOS.workflow(name="dizuo.job", max_recovery_attempts=None)(_work)
+
+
+def _load() -> None:
+    """Imports DBOS in a thread of its own, which Ctrl-C does not reach.
+
+    Cut off in the middle of an import, some module is there in part for the life of the process, and the job that a
+    person has just cancelled could not be followed to its end.
+    """
+    loader = threading.Thread(target=import_module, args=("dbos",), name="dizuo-import-dbos", daemon=True)
+    loader.start()
+    loader.join()
 
 
 def _launch(database_url: str) -> None:

@@ -57,7 +57,8 @@ class JobContext:
         self._stopping = stopping
         self._total = job.total
         self.finished = job.finished
-        self._rate = deque([(time.monotonic(), job.finished)])
+        self._ahead = 0.0
+        self._rate = deque([(time.monotonic(), float(job.finished))])
         self._cancelled = False
         self._checked_s = float("-inf")
         self._staged = ""
@@ -81,11 +82,16 @@ class JobContext:
         if self._cancelled:
             raise JobCancelled
 
-    def stage(self, text: str) -> None:
-        """Says what the job is doing right now, for people."""
+    def stage(self, text: str, ahead: float = 0.0) -> None:
+        """Says what the job is doing right now, for people.
+
+        `ahead`: what is done of items that are not finished, in items; an ETA that counted whole ones only would
+        grow for as long as a large file takes.
+        """
         if text == self._staged:
             return
         self._staged = text
+        self._ahead = ahead
         with self._database.write() as connection:
             changes = {"stage": text, "eta_s": self._eta_s()}
             connection.execute(_jobs.update().where(_jobs.c.id == self.job_id).values(changes))
@@ -114,7 +120,7 @@ class JobContext:
             .values(
                 status=status,
                 report=report.model_dump(mode="json") if report else sa.null(),
-                error=_note(error).model_dump(mode="json") if error else sa.null(),
+                error=Note.of(error).model_dump(mode="json") if error else sa.null(),
             )
         )
         if ended.rowcount != 1:
@@ -128,19 +134,21 @@ class JobContext:
         )
         row = connection.execute(counted.returning(_jobs.c.total, _jobs.c.finished)).one()
         self._total, self.finished = row.total, row.finished
+        self._ahead = max(0.0, self._ahead - 1)
         telemetry.observe_item(self.kind, status)
 
     def _eta_s(self, just_finished: int = 0) -> float | None:
         """Seconds left at the rate of the last minute; None while there is nothing to reckon from."""
-        now_s, finished = time.monotonic(), self.finished + just_finished
-        if just_finished:
-            self._rate.append((now_s, finished))
+        now_s = time.monotonic()
+        done = self.finished + max(float(just_finished), self._ahead)
+        if done > self._rate[-1][1]:
+            self._rate.append((now_s, done))
         while len(self._rate) > 2 and self._rate[1][0] < now_s - _RATE_WINDOW_S:
             self._rate.popleft()
         since_s, before = self._rate[0]
-        if now_s - since_s < _RATE_AFTER_S or finished <= before:
+        if now_s - since_s < _RATE_AFTER_S or done <= before:
             return None
-        return round((self._total - finished) * (now_s - since_s) / (finished - before), 1)
+        return round(max(0.0, self._total - done) * (now_s - since_s) / (done - before), 1)
 
 
 Body = Callable[[JobContext], None]
@@ -372,7 +380,7 @@ class Jobs:
             except Exception as error:
                 reason = passing(error)
                 if reason is None and isinstance(error, UserError):
-                    return "failed", _note(error)
+                    return "failed", Note.of(error)
                 if reason is None:
                     logger.exception("job %s failed", context.job_id)
                     what = f"{type(error).__name__}: {error}".split("\n", 1)[0][:300]
@@ -447,12 +455,6 @@ def _job(row: sa.Row[Any]) -> Job:
 
 def _item(row: sa.Row[Any]) -> JobItem:
     return JobItem(**{field: getattr(row, field) for field in JobItem.model_fields})
-
-
-def _note(error: DizuoError) -> Note:
-    # Parameters may be paths and the like: what JSON cannot hold goes in as the text it would be shown as.
-    plain = {k: v if isinstance(v, str | int | float | bool) else str(v) for k, v in error.params.items()}
-    return Note(template=error.template, params=plain)
 
 
 def passing(error: BaseException | None) -> str | None:

@@ -148,11 +148,12 @@ documents = Table(
     Column("media_type", String(128), nullable=False),
     Column("size_bytes", Integer, nullable=False),
     Column("blob", String(64), nullable=False, index=True),  # SHA-256 of the file, its name in blobs/
-    Column("text", Text, nullable=False),  # what was extracted; citations count its characters
     Column("report", JSON, nullable=False),
     Column("meta", JSON, nullable=False),
     Column("added_at", String(32), nullable=False),
     Column("changed_at", String(32), nullable=False),
+    # What was extracted; citations count its characters. Last, since SQLite reads through it to what comes behind.
+    Column("text", Text, nullable=False),
     UniqueConstraint("knowledge_id", "source"),
     Index("uq_documents_knowledge_name", "knowledge_id", "name", unique=True),
 )

@@ -159,7 +159,7 @@ def _checked(f: dataclasses.Field[Any], value: Any, source: str) -> Any:
             number = int(value)
         except (TypeError, ValueError):
             number = -1
-        if isinstance(value, bool) or number < 0:
+        if isinstance(value, bool | float) or number < 0:
             raise UserError(
                 "Setting {name} ({source}) must be a whole number, not {value!r}.",
                 name=f.name,

@@ -49,6 +49,8 @@ class _Ask:
         self._bases: Sequence[KnowledgeInfo] = ()
         self._views: list[TurnView] = []
         self._work: asyncio.Task[None] | None = None
+        # One thing at a time: two quick clicks would make two threads, or show one thread under the name of another.
+        self._turning = asyncio.Lock()
 
     # --- building ---------------------------------------------------------------------------------------------
 
@@ -157,16 +159,18 @@ class _Ask:
 
     async def _go(self, thread_id: str | None) -> None:
         """Another thread, without loading the page anew."""
-        await self._stop_answer()
-        self.page.run("studio.address", f"/threads/{thread_id}" if thread_id else "/", True)
-        await self._show_thread(thread_id)
+        async with self._turning:
+            await self._stop_answer()
+            self.page.run("studio.address", f"/threads/{thread_id}" if thread_id else "/", True)
+            await self._show_thread(thread_id)
         self.page.run("studio.focus", "#question")
 
     async def _follow_address(self, address: str) -> None:
         """The browser's back and forward."""
-        await self._stop_answer()
         path = urlsplit(address).path
-        await self._show_thread(path.removeprefix("/threads/") if path.startswith("/threads/") else None)
+        async with self._turning:
+            await self._stop_answer()
+            await self._show_thread(path.removeprefix("/threads/") if path.startswith("/threads/") else None)
 
     async def _show_thread(self, thread_id: str | None) -> None:
         page, threads = self.page, self.page.house.threads
@@ -207,8 +211,11 @@ class _Ask:
     # --- asking -----------------------------------------------------------------------------------------------
 
     async def _ask(self, question: str) -> None:
+        async with self._turning:
+            await self._begin_turn(question.strip())
+
+    async def _begin_turn(self, question: str) -> None:
         page = self.page
-        question = question.strip()
         if not question or self._busy or not self._knowledge:
             return
         if self._thread is None:

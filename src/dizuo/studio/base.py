@@ -125,9 +125,15 @@ class _Base:
         await self._load()
 
     async def _load(self) -> None:
-        library = self.page.house.library
-        found = await asyncio.to_thread(library.documents, self.name, _PAGE_SIZE + 1, self._offset, self._query)
-        seen = (found, self._offset, self._query)
+        library, offset, query = self.page.house.library, self._offset, self._query
+        found = await asyncio.to_thread(library.documents, self.name, _PAGE_SIZE + 1, offset, query)
+        if (offset, query) != (self._offset, self._query):
+            return  # one typed on, or turned the page: a newer look is under way
+        if offset and not found:  # the last page has emptied
+            self._offset = max(0, offset - _PAGE_SIZE)
+            await self._load()
+            return
+        seen = (found, offset, query)
         # While files come in, this runs every second; rows that stay the same keep the focus that is in them.
         if not self.page.client.is_deleted and seen != self._seen:
             self._seen = seen

@@ -85,3 +85,4 @@ class Confirm(Generic[T]):
         about, self._about = self._about, None
         if about is not None:
             await self._on_yes(about)
+            self._page.run("studio.refocus")

@@ -35,6 +35,7 @@ _PAGES = (
     ("/settings", settings_page),
     ("/{rest:path}", missing_page),  # last: it takes every address
 )
+_FILES = "/_nicegui/{rest:path}"
 _RECONNECT_S = 5.0  # a page whose socket broke off is kept that long; the guard's check runs with the socket's pings
 _BUILD_LIMIT_S = 30.0  # for the longest document on a slow disk
 
@@ -48,10 +49,16 @@ def mount(app: FastAPI, house: House) -> None:
     async def icon(_request: Request) -> Response:
         return FileResponse(STATIC / "logo.svg", media_type="image/svg+xml")
 
+    async def no_file(_request: Request) -> Response:
+        return Response(status_code=404)
+
     app.add_route("/login", sign_in, methods=["GET"], include_in_schema=False)
     app.add_route("/favicon.ico", icon, methods=["GET"], include_in_schema=False)
     app.mount("/studio", _Static(directory=STATIC))
     app.mount("/", Guard(core.app, house))
+    # Behind NiceGUI's own: the guard lets everyone to its files, and a file that is none must not end at the last page.
+    core.app.remove_route(_FILES)
+    core.app.add_route(_FILES, no_file, include_in_schema=False)
     for path, build in _PAGES:
         register(path, response_timeout=_BUILD_LIMIT_S)(build)
     if not core.app.config.has_run_config:

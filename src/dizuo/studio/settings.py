@@ -13,7 +13,7 @@ from dizuo.platform.settings import shown
 from dizuo.studio.dialogs import Confirm, dialog
 from dizuo.studio.guard import Theme
 from dizuo.studio.layout import HTML_LANGUAGE, THEMES, frame, set_theme
-from dizuo.studio.page import Page
+from dizuo.studio.page import Handler, Page
 
 _LANGUAGE_NAMES = {"en": "English", "zh": "简体中文"}
 _SOURCES = {"default": _("default"), "file": _("file"), "environment": _("environment"), "flag": _("flag")}
@@ -36,12 +36,16 @@ class _Settings:
                 page.text("h1", "", _("Settings"))
             self._show_look()
             self._show_account()
-            self._keys = self._section(
-                _("API keys"), _("For programs that ask this instance. A key may do what you may.")
-            )
+            with self._section(_("API keys"), _("For programs that ask this instance. A key may do what you may.")):
+                labels = _("What the key is for"), _("Name of the new key"), _("Create key")
+                self._build_form("key-name", *labels, self._create_key)
+                self._keys = page.el("div", "stack")
             self._users: Element | None = None
             if page.visitor.is_owner:
-                self._users = self._section(_("People"), _("Who may sign in. Everyone has threads of their own."))
+                with self._section(_("People"), _("Who may sign in. Everyone has threads of their own.")):
+                    labels = _("Name of the person"), _("Name of the new user"), _("Add person")
+                    self._build_form("user-name", *labels, self._create_user)
+                    self._users = page.el("div", "stack")
                 self._show_instance()
         self._build_dialogs()
         await self._load_keys()
@@ -54,6 +58,18 @@ class _Settings:
                 page.text("h2", "", title)
                 page.text("p", "muted small", lead)
             return page.el("div", "stack")
+
+    def _build_form(self, field_id: str, placeholder: str, name: str, submit: str, make: Handler) -> None:
+        """A form with one field. It stays while the list below it is shown anew, and with it the focus in it."""
+        page = self.page
+        with page.el("form", "row") as form:
+            field = page.el("input", "field grow", id=field_id, maxlength="64", required=True, autocomplete="off")
+            page.name(field, "placeholder", placeholder)
+            page.name(field, "aria-label", name)
+            with page.el("button", "button primary", type="submit"):
+                page.icon("plus")
+                page.text("span", "", submit)
+        page.on(form, "submit", make, f"() => emit(document.getElementById('{field_id}').value)")
 
     # --- look and account -------------------------------------------------------------------------------------
 
@@ -124,14 +140,6 @@ class _Settings:
 
     def _show_keys(self, keys: list[Key]) -> None:
         page = self.page
-        with page.el("form", "row") as form:
-            name = page.el("input", "field grow", id="key-name", maxlength="64", required=True, autocomplete="off")
-            page.name(name, "placeholder", _("What the key is for"))
-            page.name(name, "aria-label", _("Name of the new key"))
-            with page.el("button", "button primary", type="submit"):
-                page.icon("plus")
-                page.text("span", "", _("Create key"))
-        page.on(form, "submit", self._create_key, "() => emit(document.getElementById('key-name').value)")
         if not keys:
             page.text("p", "muted small", _("No key yet."))
             return
@@ -159,6 +167,7 @@ class _Settings:
     async def _create_key(self, name: str) -> None:
         page = self.page
         _made, secret = await asyncio.to_thread(page.house.identity.create_key, name, page.user)
+        page.run("studio.fill", "key-name", "")
         await self._load_keys()
         self._show_secret(secret, _("Your new key"), _("It is shown this once. Copy it now and keep it safe."))
 
@@ -186,14 +195,6 @@ class _Settings:
 
     def _show_users(self, users: list[User]) -> None:
         page = self.page
-        with page.el("form", "row") as form:
-            name = page.el("input", "field grow", id="user-name", maxlength="64", required=True, autocomplete="off")
-            page.name(name, "placeholder", _("Name of the person"))
-            page.name(name, "aria-label", _("Name of the new user"))
-            with page.el("button", "button primary", type="submit"):
-                page.icon("plus")
-                page.text("span", "", _("Add person"))
-        page.on(form, "submit", self._create_user, "() => emit(document.getElementById('user-name').value)")
         with page.el("ul", "lines"):
             for user in users:
                 with page.el("li", "row line"):
@@ -214,6 +215,7 @@ class _Settings:
 
     async def _create_user(self, name: str) -> None:
         user = await asyncio.to_thread(self.page.house.identity.create_user, name)
+        self.page.run("studio.fill", "user-name", "")
         await self._load_users()
         await self._link_maker(user.name)()
 

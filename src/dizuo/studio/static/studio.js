@@ -31,6 +31,11 @@ const studio = (() => {
   const address = (path, push) => history[push ? "pushState" : "replaceState"](null, "", path);
   const focus = (selector) => $(selector)?.focus();
 
+  // What had the focus may be gone; from the top of the page a keyboard would have a long way back.
+  function refocus() {
+    if (document.activeElement === document.body) $(".frame.open #sidebar a, #main:not([inert])").focus({ preventScroll: true });
+  }
+
   // Above an open dialog as well: what is shown last lies on top.
   function raise(id) {
     const element = document.getElementById(id);
@@ -82,10 +87,26 @@ const studio = (() => {
     if (always || root.scrollHeight - root.scrollTop - innerHeight < 160) root.scrollTo({ top: root.scrollHeight });
   }
 
+  // What an open drawer covers, or a source that fills the screen, is out of reach of keys and screen readers.
+  const drawers = matchMedia("(width <= 860px)");
+  const fullPanels = matchMedia("(width <= 520px)");
+  let panelOpen = false;
+
+  function cover() {
+    const byDrawer = drawers.matches && $(".frame").classList.contains("open");
+    const byPanel = fullPanels.matches && panelOpen;
+    $("#main").inert = byDrawer;
+    for (const one of document.querySelectorAll(".talk, .topbar")) one.inert = byPanel;
+    for (const one of document.querySelectorAll(".skip, .topbar > a")) one.inert = byPanel || byDrawer;
+  }
+  for (const width of [drawers, fullPanels]) width.addEventListener("change", cover);
+
   function showPanel() {
     const panel = $("#panel");
     const mark = $("mark", panel);
     if (matchMedia("(width <= 1180px)").matches) document.documentElement.classList.add("still");
+    panelOpen = true;
+    cover();
     $("[data-panel-title]", panel)?.focus({ preventScroll: true });
     if (mark) {
       const body = $("[data-panel-body]", panel);
@@ -95,6 +116,8 @@ const studio = (() => {
 
   function hidePanel() {
     document.documentElement.classList.remove("still");
+    panelOpen = false;
+    cover();
     if (opener?.isConnected) opener.focus();
     opener = null;
   }
@@ -111,8 +134,9 @@ const studio = (() => {
     if (!frame || frame.classList.contains("open") === wanted) return;
     frame.classList.toggle("open", wanted);
     button.setAttribute("aria-expanded", wanted);
+    cover();
     if (wanted) $("#sidebar a, #sidebar button").focus();
-    else if ($("#sidebar").contains(document.activeElement)) button.focus();
+    else if (!$("#main").contains(document.activeElement)) button.focus();
   }
 
   // --- the question --------------------------------------------------------------------------------------------
@@ -336,5 +360,5 @@ const studio = (() => {
     if (question && matchMedia("(hover: hover)").matches) question.focus();
   });
 
-  return { remember, open, close, go, address, focus, toTop, fill, select, raise, plain, keepUp, showPanel, hidePanel, showMark };
+  return { remember, open, close, go, address, focus, toTop, fill, select, raise, refocus, plain, keepUp, showPanel, hidePanel, showMark };
 })();

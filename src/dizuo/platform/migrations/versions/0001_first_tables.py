@@ -73,11 +73,11 @@ def upgrade() -> None:
         sa.Column("media_type", sa.String(length=128), nullable=False),
         sa.Column("size_bytes", sa.Integer(), nullable=False),
         sa.Column("blob", sa.String(length=64), nullable=False),
-        sa.Column("text", sa.Text(), nullable=False),
         sa.Column("report", sa.JSON(), nullable=False),
         sa.Column("meta", sa.JSON(), nullable=False),
         sa.Column("added_at", sa.String(length=32), nullable=False),
         sa.Column("changed_at", sa.String(length=32), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(
             ["knowledge_id"], ["knowledge.id"], name=op.f("fk_documents_knowledge_id"), ondelete="CASCADE"
         ),
