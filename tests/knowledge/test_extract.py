@@ -63,6 +63,13 @@ def test_nothing_found_is_nothing_quoted() -> None:
     assert extract("When is lunch?", [hit("# Lunch\n\n---")], None).quote is None
 
 
+def test_a_copy_of_the_passage_makes_the_answer_no_less_sure() -> None:
+    text = "年假为三十天。病假需要医生证明，由张伟审批。食堂中午十二点开饭。"
+    copies = [hit(text, document=name, rank=n) for n, name in enumerate(("手册.docx", "手册.pdf", "手册.html"), 1)]
+    alone, beside_copies = (extract("病假由谁审批？", hits, None) for hits in (copies[:1], copies))
+    assert beside_copies == alone
+
+
 def test_a_sentence_that_leans_on_the_one_before_brings_it_along() -> None:
     text = "The blue card opens the server room. It is kept by the porter at the gate. The car park holds forty cars."
     assert quoted("Who keeps the card that the porter at the gate has?", hit(text)).startswith("The blue card opens")
@@ -148,3 +155,90 @@ def test_sentences_are_compared_by_meaning_where_the_embedder_knows_the_language
     assert embedder.seen == 4
     extract("午饭几点？", [hit(OFFICE)], embedder)
     assert embedder.seen == 4
+
+
+RULES = "## Visitors\n\nRules:\n\n- Visitors sign in at the desk.\n- They wear a badge. It is red.\n- No dogs.\n\nEnd."
+OFFICES = "| Office | Address |\n|---|---|\n| Berlin | Torstrasse |\n| Lisbon | Rua Augusta |\n| Osaka | Umeda |"
+
+
+def test_a_question_that_asks_for_several_gets_the_whole_list() -> None:
+    found = hit(RULES, heading="Visitors")
+    assert quoted("What rules apply to visitors?", found) == RULES.partition("\n\n")[2].removesuffix("\n\nEnd.")
+    assert quoted("Where do visitors sign in?", found) == "- Visitors sign in at the desk."
+
+
+def test_a_question_for_steps_gets_them_all_in_chinese_too() -> None:
+    steps = "1. 填写报销申请单。\n2. 上传发票。\n3. 经理审批。"
+    found = hit(f"## 报销流程\n\n{steps}\n\n## 交通\n\n高铁二等座。", heading="报销流程")
+    assert quoted("报销流程有哪些步骤？", found) == steps
+
+
+def test_a_question_for_several_gets_the_whole_table() -> None:
+    found = extract("List all offices.", [hit(OFFICES)], None)
+    assert found.quote is not None
+    assert found.quote.shown == OFFICES
+    assert quoted("What is the address of the office in Osaka?", hit(OFFICES)) == "| Osaka | Umeda |"
+
+
+def test_a_question_for_several_gets_only_the_rows_that_hold_its_words() -> None:
+    table = "| 姓名 | 部门 |\n|---|---|\n| 陈静 | 市场部 |\n| 黄伟 | 研发部 |\n| 吴昊 | 研发部 |\n| 李强 | 财务部 |"
+    assert quoted("研发部有哪些人？", hit(table)) == "| 黄伟 | 研发部 |\n| 吴昊 | 研发部 |"
+
+
+def test_a_long_list_is_quoted_around_the_answer_and_ends_with_an_item() -> None:
+    items = [f"- Office number {n} has a garden and a view of the river." for n in range(60)]
+    items[40] = "- Our harbour office has a garden and a view of the river."
+    quote = quoted("Which harbour offices are there?", hit("\n".join(items)))
+    assert items[40] in quote
+    assert 600 < len(quote) <= 1000
+    assert set(quote.split("\n")) <= set(items)
+
+
+BILLING = """{
+ "service": "billing",
+ "vat_rate": 0.19,
+ "invoice": {
+  "due_days": 21,
+  "late_fee": "12 EUR"
+ },
+ "regions": [
+  "DE",
+  "PT"
+ ]
+}"""
+
+
+@pytest.mark.parametrize(
+    ("question", "shown"),
+    [
+        ("What is the VAT rate?", '"vat_rate": 0.19'),
+        ("In how many days is an invoice due?", '"invoice": {\n"due_days": 21'),
+        ("Which regions are there?", '"regions": [\n  "DE",\n  "PT"\n ]'),
+    ],
+)
+def test_of_json_the_value_with_its_keys_is_quoted(question: str, shown: str) -> None:
+    found = extract(question, [hit(BILLING)], None)
+    assert found.quote is not None
+    assert found.quote.shown == shown
+    assert found.quote.text in BILLING
+
+
+def test_a_record_of_json_stays_whole_where_its_keys_do_not_say_what_is_asked() -> None:
+    record = '{\n "name": "Bob Tan",\n "city": "Lisbon"\n}'
+    assert quoted("Where does Bob Tan live?", hit(record)) == record
+    assert quoted("In which city is Bob Tan?", hit(record)) == record
+
+
+def test_a_follow_up_that_names_another_thing_is_answered_about_that() -> None:
+    meals = "On business trips, the allowance for each meal is 55 euros a day."
+    hotels = "A hotel may cost up to 160 euros a night."
+    asked = "How much is the meal allowance on business trips?"
+    assert quoted(asked, hit(meals), hit(hotels, document="b.md")) == meals
+    assert quoted(f"{asked}\nAnd what about hotels?", hit(meals), hit(hotels, document="b.md")) == hotels
+    assert quoted(f"{asked}\nAnd what about trains?", hit(meals), hit(hotels, document="b.md")) == meals
+
+
+def test_a_follow_up_is_not_answered_by_a_sentence_with_a_part_of_its_words() -> None:
+    asked = "How many days of leave do I get?\nAnd for part-time staff?"
+    text = "Full-time staff get 30 days of leave a year. Part-time staff get less, in proportion to their hours."
+    assert quoted(asked, hit(text)).startswith("Part-time staff")

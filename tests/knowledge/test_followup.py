@@ -3,7 +3,7 @@
 import pytest
 
 from dizuo.core.messages import Message
-from dizuo.knowledge.followup import leans, standalone
+from dizuo.knowledge.followup import leans, names_only, standalone
 
 
 def said(*texts: str) -> list[Message]:
@@ -50,3 +50,15 @@ def test_a_chain_of_follow_ups_leads_back_to_its_first_question() -> None:
 
 def test_without_a_conversation_nothing_is_added() -> None:
     assert standalone("And trainees?", []) == "And trainees?"
+
+
+@pytest.mark.parametrize(
+    ("newest", "named"),
+    [
+        ("And what about hotels?", "hotels"), ("And for staff?", "for staff"), ("那住宿呢？", "住宿"),
+        ("And how do I book one?", ""), ("And why?", ""), ("那怎么申请？", ""), ("How long does it take?", ""),
+    ],
+)  # fmt: skip
+def test_a_follow_up_that_only_names_something_is_told_by_it(newest: str, named: str) -> None:
+    assert names_only(f"How much is the meal allowance?\n{newest}") == named
+    assert names_only(newest) == ""

@@ -109,7 +109,7 @@ def test_threads_are_kept_renamed_and_deleted(visit: Visit) -> None:
 
     page.click(".new-thread")
     page.locator(".start-title").wait_for()
-    assert page.url == visit.studio.address + "/"
+    page.wait_for_url(visit.studio.address + "/")
     page.go_back()
     page.locator(".turn").wait_for()
     assert page.url == thread

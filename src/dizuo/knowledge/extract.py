@@ -8,7 +8,7 @@ the question. Their weights and the threshold are in extract.json, fitted and me
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -16,8 +16,9 @@ from typing import Any
 
 from dizuo.core.documents import Citation, Hit
 from dizuo.core.protocols import Embedder
+from dizuo.knowledge.analyze import fold, terms
 from dizuo.knowledge.clues import is_row
-from dizuo.knowledge.features import DENSE_NAMES, NAMES, Passage, Question, features, passage
+from dizuo.knowledge.features import DENSE_NAMES, NAMES, Passage, Question, Sentence, features, passage, with_characters
 from dizuo.knowledge.links import without_images
 
 N_PASSAGES = 5  # passages read; the right one is among the first five for 97 questions in 100
@@ -26,7 +27,9 @@ CONFIDENCE_NAMES = ("share", "lead")  # what the second model sees besides the b
 _N_EMBEDDED = 16  # sentences whose meaning is compared: 16 take about 0.1 s
 _KNOWN = 0.5  # coverage below which a question is noise to the embedder
 _FAR = 3.0  # a lead above this says no more
+_ALIKE = 0.8  # share of all their terms that two passages have in common when they say the same
 _LONGEST = 600  # characters of a quotation
+_LONGEST_LIST = 1_000  # … of a list or of a table's rows, where the question asks for several
 
 # A sentence that opens with one of these says what it says about the sentence before it.
 _LEANS = re.compile(
@@ -35,7 +38,17 @@ _LEANS = re.compile(
 )
 _LEADS_ON = re.compile(r"[:：]\s*$")
 _ASKS = re.compile(r"[?？][\"'”’」*_]*\s*$")
-_ITEM = re.compile(r"\s*(?:[-*+•]|\d{1,3}[.)、]|[（(]?[一二三四五六七八九十]{1,3}[、）)])\s*")
+_ITEM = re.compile(r"\s*(?:[-*+•]|\d{1,3}[.)、](?!\d)|[（(]?[一二三四五六七八九十]{1,3}[、）)])\s*")
+# Questions that ask for more than one thing: their answer is a whole list.
+_SEVERAL = re.compile(
+    r"^\s*(?:please\s+)?(?:list|enumerate)\b|\bwhat\s+are\b|\b(?:what|which)\s(?:[\w'’-]+\s+){1,4}are\b"
+    r"|\b(?:what|which)\s+(?:[\w'’-]+\s+){0,2}\w+[^\Wsiu]s\s"
+    r"(?:were|do|did|have|had|can|could|may|must|should|will|apply|belong|exist|need)\b"
+    r"|哪些|哪几|步骤|流程|列出|列举",
+    re.IGNORECASE | re.MULTILINE,
+)
+_JSON = re.compile(r'\s*(?:[{\[]\s*\n|"(?:[^"\\\n]|\\.)*":\s)')
+_JSON_LINE = re.compile(r'^([ \t]*)(?:"((?:[^"\\\n]|\\.)*)":[ \t]*(.*)|[{}\[\]].*)$', re.MULTILINE)
 _FENCED = re.compile(r"\s*(?:```|~~~)")
 _CUTS = re.compile(r"(?<=[,;，；、。.!?！？])\s*|\n+")
 
@@ -47,7 +60,7 @@ class Quote:
     hit: Hit
     start: int
     end: int
-    header: str = ""  # of the table whose row is quoted
+    header: str = ""  # of the table whose rows are quoted; the keys above a value of JSON
 
     @property
     def text(self) -> str:
@@ -92,13 +105,27 @@ class Extract:
 
 def extract(question: str, hits: Sequence[Hit], embedder: Embedder | None) -> Extract:
     """The best quotation for a question among the passages that were found for it. Blocking."""
-    read = hits[:N_PASSAGES]
+    read = _distinct(hits)[:N_PASSAGES]
     asked = Question(question)
     candidates, chosen = ranked(asked, read, embedder)
     if not candidates:
         return Extract(None, 0.0, False)
     chance = confidence(candidates, chosen)
-    return Extract(quote(read, candidates), chance, chance >= chosen["threshold"])
+    return Extract(quote(asked, read, candidates), chance, chance >= chosen["threshold"])
+
+
+def _distinct(hits: Sequence[Hit]) -> list[Hit]:
+    """The hits without those that say what a better one says: the same text as PDF and as Word.
+
+    How far the best passage is ahead of the next tells how sure it is, and a copy of it is no rival.
+    """
+    kept: list[Hit] = []
+    for hit in hits:
+        held = passage(hit.text, hit.heading).terms
+        others = (passage(one.text, one.heading).terms for one in kept)
+        if not any(len(held & other) >= _ALIKE * len(held | other) for other in others):
+            kept.append(hit)
+    return kept
 
 
 def ranked(
@@ -173,15 +200,26 @@ def confidence_values(candidates: Sequence[Candidate]) -> dict[str, float]:
 # --- quoting --------------------------------------------------------------------------------------------------
 
 
-def quote(hits: Sequence[Hit], candidates: Sequence[Candidate]) -> Quote:
-    """The first candidate as a quotation of one to three sentences that can be read by itself."""
+def quote(question: Question, hits: Sequence[Hit], candidates: Sequence[Candidate]) -> Quote:
+    """The first candidate as a quotation that can be read by itself: one to three sentences, or the list or the rows
+    that it belongs to where the question asks for several."""
     best = candidates[0]
     hit = hits[best.hit]
     view = passage(hit.text, hit.heading)
     first = last = best.sentence
     sentence = view.sentences[best.sentence]
+    several = _SEVERAL.search(question.text) is not None
     if is_row(sentence.text):
-        return Quote(hit, hit.start + sentence.start, hit.start + sentence.end, _table_header(view, best.sentence))
+        if several:
+            first, last = _rows(question, view, best.sentence)
+        start, end = view.sentences[first].start, view.sentences[last].end
+        return Quote(hit, hit.start + start, hit.start + end, _table_header(view, best.sentence))
+    if value := _json_value(question, sentence):
+        keys, start, end = value
+        return Quote(hit, hit.start + start, hit.start + end, keys)
+    if several and (items := _items(view, hit.text, best.sentence)):
+        first, last = items
+        return Quote(hit, hit.start + view.sentences[first].start, hit.start + view.sentences[last].end)
     if _ASKS.search(sentence.text) and best.sentence + 1 < len(view.sentences):
         last += 1  # a list of questions and answers
     elif _LEADS_ON.search(sentence.text):
@@ -222,6 +260,102 @@ def _end_of_list(view: Passage, sentence: int) -> int:
         if fenced:
             break
     return last
+
+
+def _rows(question: Question, view: Passage, sentence: int) -> tuple[int, int]:
+    """The first and the last row of a table that hold the same words of the question as this one."""
+    rows = [one.text for one in view.sentences]
+    first = last = sentence
+    while first > 0 and is_row(rows[first - 1]) and not view.sentences[first - 1].is_heading:
+        first -= 1
+    while last + 1 < len(rows) and is_row(rows[last + 1]) and not view.sentences[last + 1].is_heading:
+        last += 1
+    header = view.header_of(sentence)
+    about_all = view.heading if header is None else view.heading | view.sentences[header].terms
+    told = (question.weights.keys() & view.sentences[sentence].terms) - about_all
+    fit = [row for row in range(first, last + 1) if told <= view.sentences[row].terms]
+    return _within_limit(view, fit[0], fit[-1], sentence, range(first, last + 1))
+
+
+def _items(view: Passage, text: str, sentence: int) -> tuple[int, int] | None:
+    """The first and the last sentence of the list that a sentence belongs to or introduces, with what introduces it."""
+    starts: set[int] = set()
+    items: set[int] = set()  # with the further sentences of each
+    for n, one in enumerate(view.sentences):
+        before = view.sentences[n - 1].end if n else 0
+        if not _is_prose(view, n):
+            continue
+        if _ITEM.match(one.text) and not text[text.rfind("\n", 0, one.start) + 1 : one.start].strip():
+            starts.add(n)
+            items.add(n)
+        elif n - 1 in items and text.count("\n", before, one.start) < 2:
+            items.add(n)
+    first = sentence if sentence in items else sentence + 1
+    if first not in items or not _is_prose(view, sentence):
+        return None
+    last = first
+    while first - 1 in items:
+        first -= 1
+    while last + 1 in items:
+        last += 1
+    above = first - 1
+    if above >= 0 and _is_prose(view, above) and (above == sentence or _LEADS_ON.search(view.sentences[above].text)):
+        first -= 1
+    return _within_limit(view, first, last, sentence, starts)
+
+
+def _within_limit(view: Passage, first: int, last: int, sentence: int, starts: Container[int]) -> tuple[int, int]:
+    """The stretch of a list around a sentence that is not too long; it begins and ends with a whole item."""
+    end = last + 1
+
+    def too_long() -> bool:
+        return view.sentences[last].end - view.sentences[first].start > _LONGEST_LIST
+
+    while last > sentence and (too_long() or (last + 1 < end and last + 1 not in starts)):
+        last -= 1
+    while first < sentence and too_long():
+        first += 1
+        while first < sentence and first not in starts:
+            first += 1
+    return first, last
+
+
+def _json_value(question: Question, sentence: Sentence) -> tuple[str, int, int] | None:
+    """The value in laid out JSON whose keys say what is asked: the keys above it, its start and its end.
+
+    None where no single value has all the words of the question that the JSON has, or only as a value: of
+    `"name": "Bob"` the rest of the record is asked for.
+    """
+    text = sentence.text
+    told = question.weights.keys() & sentence.terms
+    if not told or not _JSON.match(text):
+        return None
+    lines = list(_JSON_LINE.finditer(text))
+    above: list[re.Match[str]] = []
+    found: list[tuple[int, int, str]] = []
+    for n, line in enumerate(lines):
+        while above and len(above[-1][1]) >= len(line[1]):
+            above.pop()
+        if line[2] is None:
+            continue
+        opens = line[3].endswith(("{", "["))
+        closing = next((one for one in lines[n + 1 :] if not opens or len(one[1]) <= len(line[1])), None)
+        end = len(text) if closing is None else closing.end() if opens else closing.start()
+        value = text[line.start(2) - 1 : end].rstrip().rstrip(",")
+        keys = " ".join(one[2] for one in (*above, line))
+        if told & _terms(keys) and told <= _terms(f"{keys} {value}"):
+            start = sentence.start + line.start(2) - 1
+            found.append((start, start + len(value), "\n".join(one[0].strip() for one in above)))
+        if opens:
+            above.append(line)
+    if not found:
+        return None
+    start, end, header = min(found, key=lambda one: one[1] - one[0])
+    return (header, start, end) if end - start <= _LONGEST else None
+
+
+def _terms(text: str) -> frozenset[str]:
+    return with_characters(terms(text), fold(text))
 
 
 def _table_header(view: Passage, sentence: int) -> str:

@@ -24,6 +24,7 @@ from dizuo.knowledge.clues import (
     names_in,
     numbers_in,
 )
+from dizuo.knowledge.followup import names_only
 from dizuo.knowledge.rarity import LIMIT, rarity
 from dizuo.knowledge.sentences import sentences
 
@@ -38,6 +39,7 @@ _AVERAGE_LENGTH = 150  # terms of a passage; BM25's b is relative to it
 _SINGLE_CHARACTER = 1.5  # weight of a Chinese word of one character: too many words hold it to tell much
 _OTHER_LETTERS = 2.0  # weight of a word in other letters among Chinese characters: about that of a word of two
 _PARTICLES = frozenset({"up", "in", "out", "off", "on", "down", "over", "back"})
+_NAMED_SHARE = 0.5  # of what a follow-up names: a sentence with less of it is about something else
 _KEPT_PASSAGES = 2_000
 _CHINESE_SHARE = 0.1  # of the characters of a passage that is Chinese; an English one may hold a few
 
@@ -59,7 +61,15 @@ class Question:
 
     @cached_property
     def weights(self) -> Mapping[str, float]:
-        """Its terms and how telling each is."""
+        """Its terms and how telling each is; those before a follow-up count half of what that names, at most."""
+        own = sum(weight for term, weight in self._rarities.items() if term in self.named)
+        earlier = sum(self._rarities.values()) - own
+        if not 0 < own / 2 < earlier:
+            return self._rarities
+        return {t: weight if t in self.named else weight * own / 2 / earlier for t, weight in self._rarities.items()}
+
+    @cached_property
+    def _rarities(self) -> Mapping[str, float]:
         if not self.chinese:
             whole, _prefixes = query_terms(self.text)
             telling = [term for term in whole if term not in _EXTRA_STOP] or whole
@@ -71,6 +81,13 @@ class Question:
             else:
                 weights |= {term: min(LIMIT, rarity(term)) for term in query_terms(piece)[0]}
         return weights or {term: rarity(term) for term in query_terms(self.text)[0]}
+
+    @cached_property
+    def named(self) -> frozenset[str]:
+        """Terms of the thing that a follow-up names without asking more, where the question ends in one."""
+        earlier = self.text.rpartition("\n")[0]
+        named = names_only(self.text)
+        return frozenset(Question(named).weights.keys() - Question(earlier).weights.keys()) if named else frozenset()
 
     @cached_property
     def characters(self) -> Mapping[str, float]:
@@ -150,6 +167,12 @@ class Passage:
         near = range(max(0, sentence - 1), min(sentence + 2, len(self.sentences)))
         return self.heading.union(*(self.sentences[one].terms for one in near if one not in but))
 
+    def around(self, sentence: int) -> frozenset[str]:
+        """Terms of a sentence, of the heading above it and of its table's header."""
+        header = self.header_of(sentence)
+        above = self.heading if header is None else self.heading | self.sentences[header].terms
+        return self.sentences[sentence].terms | above
+
     def header_of(self, sentence: int) -> int | None:
         """The first row of the table whose row this sentence is; None for itself and without a rule."""
         first = sentence
@@ -173,7 +196,8 @@ def with_characters(sequence: Sequence[str], folded: str) -> frozenset[str]:
 def features(question: Question, hits: Sequence[Hit]) -> list[tuple[int, int, list[float]]]:
     """(hit, sentence, features in the order of NAMES) of every candidate.
 
-    Where both languages were found, those are candidates that are in the language of the question.
+    Where both languages were found, those are candidates that are in the language of the question; and where a
+    follow-up only names something, those that are about it.
     """
     views = [passage(hit.text, hit.heading) for hit in hits]
     question = question.as_written_in(views)
@@ -191,7 +215,11 @@ def features(question: Question, hits: Sequence[Hit]) -> list[tuple[int, int, li
             if not sentence.is_heading and s not in repeats[h]:
                 values = _of_sentence(question, view, s, known, repeats[h]) | of_passage
                 found.append((h, s, [values[name] for name in NAMES]))
-    return found
+    if not question.named:
+        return found
+    named = {term: weight for term, weight in question.weights.items() if term in question.named}
+    about_it = [one for one in found if coverage(named, views[one[0]].around(one[1])) >= _NAMED_SHARE]
+    return about_it or found
 
 
 def _without(view: Passage, hit: Hit, skipped: frozenset[int]) -> Passage:

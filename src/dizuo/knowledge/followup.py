@@ -19,6 +19,11 @@ _POINTS_BACK = re.compile(
     r"它|他|她|这个|那个|这些|那些|这样|那样|该|此|其|上面|刚才",
     re.IGNORECASE,
 )
+_ASKING = re.compile(
+    r"\b(?:what|how|why|when|where|who(?:se|m)?|which|do|does|did|is|are|was|were|can|could|may|must|should|will|if)\b|"
+    r"什么|怎|如何|为何|哪|谁|几|多[少长久大高远]|吗|是否|可以|能",
+    re.IGNORECASE,
+)
 # A question shorter than this that points back says little of its own.
 _SHORT_WORDS = 8
 _SHORT_CHARACTERS = 14
@@ -44,3 +49,18 @@ def leans(question: str) -> bool:
     n_chinese = len(re.findall(r"[\u3400-\u9fff]", question))
     short = n_chinese <= _SHORT_CHARACTERS if n_chinese else len(question.split()) <= _SHORT_WORDS
     return short and _POINTS_BACK.search(question) is not None
+
+
+def names_only(question: str) -> str:
+    """What the newest line of a question made by `standalone` names, where it does no more ("And what about hotels?").
+
+    The answer is then about that, however well another sentence fits the earlier question. Empty where it asks more.
+    """
+    earlier, _, newest = question.rpartition("\n")
+    if not earlier.strip():
+        return ""
+    rest = newest
+    while opening := _OPENING.match(rest):
+        rest = rest[opening.end() :]
+    rest = rest.strip("呢?？。.!！ \t")
+    return rest if rest != newest and leans(newest) and not _ASKING.search(rest) else ""
