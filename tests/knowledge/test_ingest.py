@@ -3,6 +3,7 @@
 import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -134,3 +135,25 @@ def test_long_files_do_not_wait_for_each_other_in_memory(
     finish(house, house.library.add("kb", [folder]))
     assert max(together) == 1
     assert len(names(house)) == 5
+
+
+def test_a_document_removed_while_its_new_version_is_read_comes_in_whole(
+    house: House, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "good.md").write_text("# Parking\n\nPlace 42 is for visitors.\n\n# Bicycles\n\nThey stand inside.\n")
+    finish(house, house.library.add("kb", [folder]))
+    (folder / "good.md").write_text("# Parking\n\nPlace 42 is for visitors.\n\n# Bicycles\n\nThey stand outside.\n")
+    original, removed = ingest.Ingest._write, []
+
+    def remove_first(self: ingest.Ingest, *arguments: Any) -> Any:
+        if not removed:
+            removed.append("good.md")
+            house.library.remove("kb", "good.md")
+        return original(self, *arguments)
+
+    monkeypatch.setattr(ingest.Ingest, "_write", remove_first)
+    assert finish(house, house.library.add("kb", [folder])).failed == 0
+    hits = house.library.search("kb", "visitors parking").hits
+    assert len(hits) == 2
+    assert set(hits[0].legs) == {"keyword", "dense"}
+    assert "dense" in hits[1].legs

@@ -287,6 +287,10 @@ class Ingest:
                 error = Conflict("The knowledge base {name!r} was removed while files came in.", name=context.subject)
                 context.finish_item(connection, p.item, "failed", error=error)
                 return p.blob
+            documents = schema.documents.c
+            if p.known and connection.scalar(sa.select(documents.id).where(documents.id == p.document_id)) is None:
+                # Somebody removed it meanwhile, and the chunks that it had with it: it waits to be read as a new one.
+                return None
             if not self._store.blobs.exists(p.blob):
                 self._fetch(p.item)  # somebody removed a document with the same content meanwhile
             old = self._store.write_document(connection, knowledge_id, document, embedder.name if embedder else "")
