@@ -13,18 +13,31 @@ class PackedLinear(nn.Module):
     public, which is why torch is pinned, and `pack` falls back to what it was given.
     """
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, linear: nn.Linear, dtype: torch.dtype = torch.float32) -> None:
+        """`dtype` is what the factors of the product are rounded to; sums are float32 in any case."""
         super().__init__()
         # 64 is the number of rows that the layout is chosen for; any number is computed right.
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), 64)
-        self.bias = linear.bias
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach().to(dtype), 64)
+        self.bias = None if linear.bias is None else linear.bias.detach().to(dtype)
+        self.dtype = dtype
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(…, C) to (…, O), as `nn.Linear`."""
-        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+        """(…, C) to (…, O) of the type of `x`, as `nn.Linear`."""
+        y = torch.ops.mkldnn._linear_pointwise(x.to(self.dtype), self.weight, self.bias, "none", [], "")
+        return y.to(x.dtype)
 
 
-def pack(model: nn.Module) -> None:
+def fastest_type() -> torch.dtype:
+    """bfloat16 where the processor multiplies it, or else float32.
+
+    Weights in bfloat16 are half as large, so that a small model's stay in the cache: 3.3 to 2.3 ms a query for
+    all-MiniLM-L6-v2, whose vectors keep a cosine of 0.99998 to those in float32 (docs/log.md).
+    """
+    can = torch.cpu.get_capabilities()
+    return torch.bfloat16 if can.get("avx512_bf16") or can.get("amx_bf16") else torch.float32
+
+
+def pack(model: nn.Module, dtype: torch.dtype = torch.float32) -> None:
     """Replaces every linear layer of a model by its packed form, where this build of PyTorch and processor can."""
     if not torch.backends.mkldnn.is_available():
         return
@@ -32,7 +45,7 @@ def pack(model: nn.Module) -> None:
         for name, child in list(parent.named_children()):
             if type(child) is nn.Linear:
                 try:
-                    packed = PackedLinear(child)
+                    packed = PackedLinear(child, dtype)
                     packed(child.weight.new_zeros(1, child.in_features))
                 except (AttributeError, NotImplementedError, RuntimeError):
                     return  # plain layers and packed ones work side by side

@@ -34,6 +34,16 @@ _BETWEEN_COUNTS = [0.0] + [(a + b) / 2 for a, b in pairwise(_RANK_OF_COUNT)]
 
 _entries = sa.table("chunk_terms", sa.column("rowid"), sa.column("row"), sa.column("scope"), sa.column("terms"))
 
+# Made once: SQLAlchemy takes about as long to make a statement as SQLite to run it.
+_PAST = sa.select(_entries.c.rowid).limit(1).offset(sa.bindparam("few"))  # a row only where there are more
+_rank = sa.literal_column("bm25(chunk_terms, 0.0, 1.0)").label("rank")  # lower is better; the scope weighs nothing
+_MATCHING = (
+    sa.select(_entries.c.rowid, _rank)
+    .where(sa.literal_column("chunk_terms").op("MATCH")(sa.bindparam("match")))
+    .order_by(_rank, _entries.c.rowid)
+    .limit(sa.bindparam("limit"))
+)
+
 
 class KeywordIndex:
     """The terms of every chunk. What it holds comes and goes with the chunks, in the caller's transaction."""
@@ -123,8 +133,7 @@ class KeywordIndex:
             return []
         if not self._sqlite:
             return _search_postgres(connection, knowledge_id, whole, prefixes, limit, only)
-        some = sa.select(_entries.c.rowid).limit(_FEW + 1).subquery()
-        if (connection.scalar(sa.select(sa.func.count()).select_from(some)) or 0) > _FEW:
+        if connection.scalar(_PAST, {"few": _FEW}) is not None:
             return _search_fts5(connection, knowledge_id, whole, prefixes, limit, only)
         few = connection.execute(sa.select(_entries.c.rowid, _entries.c.scope, _entries.c.terms)).all()
         found = _search_few([(row, scope, held.split()) for row, scope, held in few], whole, prefixes)
@@ -164,11 +173,8 @@ def _search_fts5(
     # Terms hold letters and digits only; in quotes none of them can be an operator.
     alternatives = [f'"{term}"' for term in whole] + [f'"{prefix}"*' for prefix in prefixes]
     match = f"scope : {_scope(knowledge_id)} AND terms : ({' OR '.join(alternatives)})"
-    rank = sa.literal_column("bm25(chunk_terms, 0.0, 1.0)").label("rank")  # lower is better; the scope weighs nothing
-    query = sa.select(_entries.c.rowid, rank).where(sa.literal_column("chunk_terms").op("MATCH")(match))
-    if only is not None:
-        query = query.where(_entries.c.rowid.in_(only))
-    return [(row, -score) for row, score in connection.execute(query.order_by(rank, _entries.c.rowid).limit(limit))]
+    query = _MATCHING if only is None else _MATCHING.where(_entries.c.rowid.in_(only))
+    return [(row, -score) for row, score in connection.execute(query, {"match": match, "limit": limit})]
 
 
 def _search_few(

@@ -25,6 +25,16 @@ _DENSE_WEIGHT = 0.35  # the rest is the keyword leg's
 _BM25_MIDDLE = 12.0  # the BM25 score, for a query of one term, that counts one half
 _OWN_FILTERS = ("document", "source", "format", "heading", "page")
 
+# Made once: SQLAlchemy takes about as long to make a statement as SQLite to run it.
+_STAMP = sa.select(schema.knowledge.c.created_at, schema.knowledge.c.version).where(
+    schema.knowledge.c.id == sa.bindparam("knowledge_id")
+)
+_CHUNKS = (
+    sa.select(schema.chunks, schema.documents.c.name.label("document"))
+    .join(schema.documents, schema.documents.c.id == schema.chunks.c.document_id)
+    .where(schema.chunks.c.row.in_(sa.bindparam("rows", expanding=True)))
+)
+
 
 @dataclass(frozen=True)
 class _Found:
@@ -81,8 +91,7 @@ class Retriever:
         keyword = self._keywords.search(connection, knowledge_id, query, depth, only)
         if vector is None or self._embedder is None:
             return _Found(keyword)
-        k = schema.knowledge.c
-        stamp = connection.execute(sa.select(k.created_at, k.version).where(k.id == knowledge_id)).one()
+        stamp = connection.execute(_STAMP, {"knowledge_id": knowledge_id}).one()
         dense, near = self._vectors.search(
             connection,
             knowledge_id,
@@ -120,9 +129,7 @@ def _hits(connection: sa.Connection, best: Sequence[int], fused: Mapping[int, fl
         for rank, (row, score) in enumerate(scored, start=1):
             if row in legs:
                 legs[row][leg] = Leg(rank=rank, score=score)
-    c, d = schema.chunks.c, schema.documents.c
-    wanted = sa.select(schema.chunks, d.name.label("document")).join(schema.documents, d.id == c.document_id)
-    held = {row.row: row for row in connection.execute(wanted.where(c.row.in_(best)))}
+    held = {row.row: row for row in connection.execute(_CHUNKS, {"rows": best})}
     return tuple(
         Hit(
             document=held[row].document,

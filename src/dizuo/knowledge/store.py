@@ -41,6 +41,9 @@ class PreparedDocument:
     entries: Mapping[str, str] = field(default_factory=dict)
 
 
+_ID = sa.select(schema.knowledge.c.id).where(schema.knowledge.c.name == sa.bindparam("name"))
+
+
 class Store:
     """What is known of the documents. The vector and the keyword entry of a chunk come and go with it."""
 
@@ -54,7 +57,7 @@ class Store:
     @staticmethod
     def find(connection: sa.Connection, name: str) -> int | None:
         """The id of a knowledge base."""
-        return connection.scalar(sa.select(schema.knowledge.c.id).where(schema.knowledge.c.name == name))
+        return connection.scalar(_ID, {"name": name})
 
     @staticmethod
     def id_of(connection: sa.Connection, name: str) -> int:
