@@ -16,6 +16,7 @@ from dizuo.platform.database import Database
 
 if TYPE_CHECKING:
     from dizuo.apps.threads import Threads
+    from dizuo.apps.training import Trainings
     from dizuo.core.protocols import ChatModel, Embedder
     from dizuo.gateway.models import Models
     from dizuo.knowledge.answer import Answerer
@@ -58,7 +59,7 @@ class House:
     def close(self) -> None:
         """Stops the worker, if this process is it, and lets go of the database."""
         with ExitStack() as closing:  # from the last to the first, each even where another fails
-            for part in ("database", "library", "jobs"):
+            for part in ("database", "models", "library", "jobs"):
                 if part in self.__dict__:
                     closing.callback(self.__dict__.pop(part).close)
 
@@ -77,6 +78,7 @@ class House:
 
         jobs = Jobs(self.database, self.settings.home)
         jobs.register("knowledge.add", lambda context: self.library.run_add(context))
+        jobs.register("train", lambda context: self.trainings.run(context), lane="train")
         return jobs
 
     @once
@@ -112,7 +114,9 @@ class House:
     def models(self) -> "Models":
         from dizuo.gateway.models import Models
 
-        return Models(self.settings.model, self.settings.model_base_url, self.settings.model_api_key)
+        settings = self.settings
+        folder = settings.home / "models"
+        return Models(settings.model, settings.model_base_url, settings.model_api_key, folder)
 
     @once
     def library(self) -> "Library":
@@ -131,6 +135,15 @@ class House:
         from dizuo.apps.threads import Threads
 
         return Threads(self.database)
+
+    @once
+    def trainings(self) -> "Trainings":
+        from dizuo.apps.training import Trainings
+        from dizuo.apps.training_process import Trainer
+
+        home, data = self.settings.home, self.settings.data
+        trainer = Trainer({"DIZUO_HOME": str(home), "DIZUO_DATA": data})
+        return Trainings(self.database, lambda: self.jobs, home, trainer)
 
     # --- backups ----------------------------------------------------------------------------------------------
 

@@ -101,9 +101,9 @@ def error_of(answer: httpx.Response, status: int) -> dict[str, Any]:
     return error
 
 
-def until(true: Callable[[], bool]) -> None:
+def until(true: Callable[[], bool], within_s: float = 10) -> None:
     """Waits for what follows an answer in a moment."""
-    deadline_s = time.monotonic() + 10
+    deadline_s = time.monotonic() + within_s
     while not true():
         assert time.monotonic() < deadline_s, "it did not come"
         time.sleep(0.01)

@@ -162,12 +162,18 @@ def test_an_unknown_model_is_not_found_and_the_known_ones_are_named(ai: openai.O
         ai.embeddings.create(model="other", input="x")
 
 
+def test_a_knowledge_base_takes_no_tools(ai: openai.OpenAI) -> None:
+    tool: Any = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+    with pytest.raises(openai.BadRequestError, match=r"knowledge base.*'tools'"):
+        ai.chat.completions.create(model="knowledge/handbook", messages=asked(QUESTION), tools=[tool])
+
+
 @pytest.mark.parametrize(
     ("wrong", "param", "says"),
     [
         ({"temprature": 1}, "temprature", "Nearest: temperature"),
         ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content", "must be text"),
-        ({"tools": []}, "tools", "not supported here"),
+        ({"functions": []}, "functions", "not supported here"),
         ({"messages": []}, "messages", "at least 1"),
         ({"messages": [{"role": "user"}]}, "messages[0].content", "missing"),
         ({"messages": [{"role": "king", "content": "x"}]}, "messages[0].role", "must be one of"),

@@ -55,6 +55,16 @@ def test_the_prompt_stays_within_a_small_models_context(text: str) -> None:
     assert sum(tokens(message.content) for message in asked) < 3_600
 
 
+@pytest.mark.parametrize("context_tokens", [1024, 2048])
+def test_a_model_that_reads_less_gets_less_and_room_for_its_answer(context_tokens: int) -> None:
+    history = [Message(role="user" if n % 2 == 0 else "assistant", content="word " * 100) for n in range(20)]
+    hits = [hit("字" * 300, f"{n}.md") for n in range(8)]
+    asked, shown = messages("Who keeps the list?", hits, history, context_tokens=context_tokens)
+    assert shown
+    assert sum(tokens(message.content) for message in asked) <= context_tokens - 250
+    assert len(shown) < len(messages("Who keeps the list?", hits, history)[1])
+
+
 def test_roles_take_turns_and_old_marks_are_gone() -> None:
     history = [
         Message(role="assistant", content="Hello"),

@@ -109,6 +109,24 @@ def test_jobs_are_done_one_after_the_other_in_the_order_they_came(jobs: Jobs, da
     assert seen == [(subject, k) for subject in ("one", "two", "three") for k in range(3)]
 
 
+def test_a_job_in_a_lane_of_its_own_holds_up_no_other(jobs: Jobs, database: Database) -> None:
+    """A training of hours, and a document that wants in meanwhile."""
+    let_go = threading.Event()
+    seen: list[str] = []
+
+    def long(context: JobContext, _k: int) -> None:
+        seen.append(context.subject)
+        assert let_go.wait(30)
+
+    jobs.register("train", finishing(database, long), lane="train")
+    first, second = (jobs.submit("train", subject=one, args={}, items=items(1)) for one in ("first", "second"))
+    wait_for(lambda: jobs.start() and seen == ["first"])
+    assert finish(jobs, submit(jobs, 2)).status == "done"
+    assert [jobs.get(one.id).status for one in (first, second)] == ["running", "queued"]
+    let_go.set()
+    assert [finish(jobs, one).status for one in (first, second)] == ["done", "done"]
+
+
 def test_lists_are_newest_first_and_filtered(jobs: Jobs) -> None:
     first, second, third = submit(jobs, 1), submit(jobs, 1, "other"), submit(jobs, 1)
     jobs.cancel(first.id)
@@ -403,11 +421,11 @@ def test_a_job_that_dbos_claimed_and_never_began_is_begun_all_the_same(
 ) -> None:
     work, missed = JobWorker.work, []
 
-    def miss_the_first(worker: JobWorker, job_id: str) -> None:
+    def miss_the_first(worker: JobWorker, job_id: str, lane: str) -> None:
         if not missed:
             missed.append(job_id)
             raise JobStopped
-        work(worker, job_id)
+        work(worker, job_id, lane)
 
     monkeypatch.setattr(JobWorker, "work", miss_the_first)
     monkeypatch.setattr(job_worker, "_ORPHAN_S", 0.3)

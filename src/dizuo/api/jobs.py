@@ -10,9 +10,12 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
 from dizuo.api import streams
-from dizuo.api.auth import TheHouse, router
+from dizuo.api.auth import TheHouse, TheUser, router
+from dizuo.apps.training import JOB_KIND as TRAINING
 from dizuo.core.documents import ItemStatus
+from dizuo.core.errors import NotAllowed
 from dizuo.core.jobs import Job, JobItem
+from dizuo.platform.identity import User
 from dizuo.wiring import House
 
 routes = router("/api/jobs", "jobs")
@@ -63,15 +66,25 @@ def list_items(
 
 
 @routes.post("/{job_id}/cancel")
-def cancel_job(job_id: JobId, house: TheHouse) -> Job:
-    """Stops a job: at once if it is queued, after the file in hand if it is running. What is in stays in."""
+def cancel_job(job_id: JobId, house: TheHouse, user: TheUser) -> Job:
+    """Stops a job: at once if it is queued, after the file in hand if it is running. What is in stays in.
+
+    A training's job is the owner's alone, as everything about a training.
+    """
+    _admit(house.jobs.get(job_id), user)
     return house.jobs.cancel(job_id)
 
 
 @routes.post("/{job_id}/resume")
-def resume_job(job_id: JobId, house: TheHouse) -> Job:
+def resume_job(job_id: JobId, house: TheHouse, user: TheUser) -> Job:
     """Goes on with a job that failed, with the items that still wait; 409 for any other."""
+    _admit(house.jobs.get(job_id), user)
     return house.jobs.resume(job_id)
+
+
+def _admit(job: Job, user: User) -> None:
+    if job.kind == TRAINING and user.role != "owner":
+        raise NotAllowed("Only the owner of this instance may do that; you are signed in as {name!r}.", name=user.name)
 
 
 @routes.get(

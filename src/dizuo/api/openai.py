@@ -3,7 +3,7 @@
 import base64
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any
 from urllib.parse import quote
@@ -13,28 +13,36 @@ from fastapi.concurrency import run_in_threadpool
 
 from dizuo.api import streams
 from dizuo.api.auth import TheHouse, router
+from dizuo.api.completions import token_name
+from dizuo.api.errors import reader_language
 from dizuo.api.openai_types import (
     Annotation,
     AssistantMessage,
     ChatChoice,
     ChatCompletion,
     ChatCompletionChunk,
+    ChatLogprobs,
     ChatRequest,
     ChatUsage,
     ChunkChoice,
+    ContentLogprob,
     Delta,
     Embedding,
     EmbeddingList,
     EmbeddingRequest,
     EmbeddingUsage,
+    MadeFunctionCall,
+    MadeToolCall,
     Model,
     ModelList,
+    TopLogprob,
     UrlCitation,
 )
 from dizuo.core.documents import Citation
 from dizuo.core.errors import NotFound
-from dizuo.core.events import CitationFound, Done, Event, Failed, TextDelta, UsageReported
-from dizuo.core.messages import Usage
+from dizuo.core.events import CitationFound, Done, Event, Failed, TextDelta, ToolCalled, UsageReported
+from dizuo.core.messages import TokenLogprob, ToolCall, Usage
+from dizuo.platform.catalogue import translate
 from dizuo.wiring import House
 
 routes = router("/v1", "OpenAI protocol")
@@ -45,7 +53,7 @@ routes = router("/v1", "OpenAI protocol")
 
 @routes.get("/models")
 def list_models(request: Request, house: TheHouse) -> ModelList:
-    """The chat model and the embedder of the settings, and every knowledge base."""
+    """Every model that can be asked, and every knowledge base. /api/models also lists those that cannot be used."""
     return ModelList(data=_models(request, house))
 
 
@@ -59,9 +67,26 @@ def get_model(model: str, request: Request, house: TheHouse) -> Model:
 
 def _models(request: Request, house: House) -> list[Model]:
     made = request.app.state.started_s
-    models = [Model(id=m.name, created=made, owned_by=m.provider, kind=m.kind) for m in house.models.list()]
+    language = reader_language(request)
+    models = [
+        Model(
+            id=info.name,
+            created=made,
+            owned_by=info.provider,
+            kind=info.kind,
+            note=translate(info.note.template, language, **info.note.params),
+        )
+        for info in house.models.list()
+        if not info.problem and info.kind != "backbone"
+    ]
     bases = [
-        Model(id=f"knowledge/{k.name}", created=int(k.created_at.timestamp()), owned_by="dizuo", kind="knowledge")
+        Model(
+            id=f"knowledge/{k.name}",
+            created=int(k.created_at.timestamp()),
+            owned_by="dizuo",
+            kind="knowledge",
+            note=translate("Answers from the documents of the knowledge base {name}.", language, name=k.name),
+        )
         for k in house.library.list()
     ]
     return models + bases
@@ -100,6 +125,8 @@ class _Reply:
         self.id = f"chatcmpl-{secrets.token_hex(12)}"
         self.created = int(time.time())
         self.text = ""
+        self.calls: list[ToolCall] = []
+        self.tokens: list[TokenLogprob] = []
         self.citations: dict[int, Citation] = {}
         self.usage = Usage()
         self.finish_reason = "stop"
@@ -107,8 +134,11 @@ class _Reply:
 
     def take(self, event: Event) -> None:
         match event:
-            case TextDelta(text=text):
+            case TextDelta(text=text, tokens=tokens):
                 self.text += text
+                self.tokens += tokens
+            case ToolCalled(call=call):
+                self.calls.append(call)
             case CitationFound(index=index, citation=citation):
                 self.citations[index] = citation  # comes again when its check found it wanting
             case UsageReported(usage=usage):
@@ -125,12 +155,16 @@ class _Reply:
                     return streams.failure_response(event, request)
         if not self.ended:
             raise RuntimeError("the events ended without an end")
-        message = AssistantMessage(content=self.text, annotations=self.annotations())
+        message = AssistantMessage(
+            content=None if self.calls and not self.text else self.text,
+            annotations=self.annotations(),
+            tool_calls=[_made(call) for call in self.calls] or None,
+        )
         return ChatCompletion(
             id=self.id,
             created=self.created,
             model=self.model,
-            choices=[ChatChoice(message=message, finish_reason=self.finish_reason)],
+            choices=[ChatChoice(message=message, logprobs=_logprobs(self.tokens), finish_reason=self.finish_reason)],
             usage=self._usage(),
         )
 
@@ -142,7 +176,9 @@ class _Reply:
             async for event in events:
                 self.take(event)
                 if isinstance(event, TextDelta):
-                    yield self._frame(Delta(content=event.text))
+                    yield self._frame(Delta(content=event.text), logprobs=_logprobs(event.tokens))
+                elif isinstance(event, ToolCalled):
+                    yield self._frame(Delta(tool_calls=[_made(event.call, len(self.calls) - 1)]))
                 elif isinstance(event, Failed):
                     yield streams.frame(streams.failure(event, request))
                     return
@@ -176,8 +212,8 @@ class _Reply:
     def _usage(self) -> ChatUsage:
         return ChatUsage(**self.usage.model_dump(), total_tokens=self.usage.total_tokens)
 
-    def _frame(self, delta: Delta, finish_reason: str | None = None) -> str:
-        return self._chunk([ChunkChoice(delta=delta, finish_reason=finish_reason)])
+    def _frame(self, delta: Delta, finish_reason: str | None = None, logprobs: ChatLogprobs | None = None) -> str:
+        return self._chunk([ChunkChoice(delta=delta, logprobs=logprobs, finish_reason=finish_reason)])
 
     def _chunk(self, choices: list[ChunkChoice], usage: ChatUsage | None = None) -> str:
         chunk = ChatCompletionChunk(id=self.id, created=self.created, model=self.model, choices=choices, usage=usage)
@@ -188,6 +224,22 @@ class _Reply:
         if usage is None:
             del content["usage"]
         return streams.frame(streams.json_text(content))
+
+
+def _made(call: ToolCall, index: int | None = None) -> MadeToolCall:
+    return MadeToolCall(index=index, id=call.id, function=MadeFunctionCall(name=call.name, arguments=call.arguments))
+
+
+def _logprobs(tokens: Sequence[TokenLogprob]) -> ChatLogprobs | None:
+    if not tokens:
+        return None
+
+    def top(token: TokenLogprob) -> TopLogprob:
+        return TopLogprob(token=token_name(token), logprob=token.logprob or 0.0, bytes=list(token.raw))
+
+    return ChatLogprobs(
+        content=[ContentLogprob(**dict(top(token)), top_logprobs=[top(one) for one in token.top]) for token in tokens]
+    )
 
 
 # --- embeddings -----------------------------------------------------------------------------------------------

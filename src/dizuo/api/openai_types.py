@@ -4,12 +4,14 @@ https://platform.openai.com/docs/api-reference. Citations ride as the protocol's
 with fields of ours beside the protocol's.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
-from dizuo.api.requests import RequestBody, Text
-from dizuo.core.messages import Message
+from dizuo.api.requests import RequestBody, Text, unknown_parameter
+from dizuo.core.messages import Message, ToolCall
+from dizuo.gateway.local_folders import Kind
 
 Unit = Annotated[float, Field(ge=0, le=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
@@ -20,22 +22,77 @@ class TextPart(RequestBody):
     text: Text
 
 
+class CalledFunction(RequestBody):
+    name: Text
+    arguments: Text = Field(description="JSON, as the model wrote it")
+
+
+class SentToolCall(RequestBody):
+    id: Text
+    type: Literal["function"] = "function"
+    function: CalledFunction
+    index: int | None = Field(default=None, description="taken and not used")
+
+
 class ChatMessage(RequestBody):
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Text | list[TextPart]
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: Text | list[TextPart] = Field(description="may be null or missing beside tool_calls")
     name: Text | None = None
+    tool_calls: list[SentToolCall] | None = Field(default=None, description="of an assistant's message")
+    tool_call_id: Text | None = Field(default=None, description="of a tool's message: the call that it answers")
     # An answer is often sent back as it came, empty fields and all.
     annotations: list[dict[str, Any]] | None = Field(default=None, description="taken and not used")
     refusal: Text | None = Field(default=None, description="taken and not used")
     audio: None = None
     function_call: None = None
-    tool_calls: None = None
-    unsupported: ClassVar[frozenset[str]] = frozenset({"tool_call_id"})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fields_of_the_role(cls, data: Any) -> Any:
+        if isinstance(data, Mapping):
+            of_role = {"tool_calls": "assistant", "tool_call_id": "tool"}
+            for name, role in of_role.items():
+                if data.get(name) is not None and data.get("role") != role:
+                    raise unknown_parameter(name, cls.model_fields.keys() - of_role.keys(), of_role)
+            if data.get("content") is None and data.get("tool_calls"):  # it said nothing, it called
+                return {**data, "content": ""}
+        return data
 
     def noun(self) -> Message:
         """The message as models take it; parts are joined, and developers speak as the system does."""
         text = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
-        return Message(role="system" if self.role == "developer" else self.role, content=text, name=self.name)
+        calls = tuple(
+            ToolCall(id=one.id, name=one.function.name, arguments=one.function.arguments)
+            for one in self.tool_calls or ()
+        )
+        return Message(
+            role="system" if self.role == "developer" else self.role,
+            content=text,
+            name=self.name,
+            tool_calls=calls,
+            tool_call_id=self.tool_call_id,
+        )
+
+
+class OfferedFunction(RequestBody):
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\-]{1,64}$")]
+    description: Text | None = None
+    parameters: dict[str, Any] | None = Field(default=None, description="a JSON schema")
+    strict: bool | None = Field(default=None, description="arguments always follow the schema here")
+
+
+class OfferedTool(RequestBody):
+    type: Literal["function"]
+    function: OfferedFunction
+
+
+class NamedFunction(RequestBody):
+    name: Text
+
+
+class NamedTool(RequestBody):
+    type: Literal["function"]
+    function: NamedFunction
 
 
 class StreamOptions(RequestBody):
@@ -43,7 +100,7 @@ class StreamOptions(RequestBody):
 
 
 class ChatRequest(RequestBody):
-    model: Text = Field(description="`knowledge/NAME`, or the chat model that the settings name")
+    model: Text = Field(description="`knowledge/NAME`, `local/NAME`, or the chat model that the settings name")
     messages: list[ChatMessage] = Field(min_length=1, max_length=1000)
     stream: bool | None = False
     stream_options: StreamOptions | None = None
@@ -59,19 +116,38 @@ class ChatRequest(RequestBody):
     reasoning_effort: Text | None = None
     response_format: dict[str, Any] | None = None
     user: Text | None = None
+    # Local models know these; others refuse them by name.
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    tools: Annotated[list[OfferedTool], Field(max_length=128)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    parallel_tool_calls: bool | None = None
+    top_k: Annotated[int, Field(ge=0)] | None = None
+    min_p: Unit | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=2)] | None = None
 
     unsupported: ClassVar[frozenset[str]] = frozenset(
         {
-            "audio", "function_call", "functions", "logit_bias", "logprobs", "metadata", "modalities", "moderation",
-            "parallel_tool_calls", "prediction", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention",
-            "safety_identifier", "service_tier", "store", "tool_choice", "tools", "top_logprobs", "verbosity",
-            "web_search_options",
+            "audio", "function_call", "functions", "logit_bias", "metadata", "modalities", "moderation", "prediction",
+            "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "safety_identifier", "service_tier",
+            "store", "verbosity", "web_search_options",
         }
     )  # fmt: skip
 
     def options(self) -> dict[str, Any]:
-        """The sampling parameters that were given."""
-        return self.model_dump(exclude={"model", "messages", "stream", "stream_options", "n"}, exclude_none=True)
+        """The parameters that were given; what only says that there is none of something is left out."""
+        not_sampling = {"model", "messages", "stream", "stream_options", "n"}
+        given = self.model_dump(exclude=not_sampling, exclude_none=True)
+        if not self.tools:
+            for name in ("tools", "tool_choice", "parallel_tool_calls"):
+                given.pop(name, None)
+        if not self.logprobs:
+            given.pop("logprobs", None)
+        return given
+
+
+def _absent(value: object) -> bool:
+    return value is None
 
 
 class UrlCitation(BaseModel):
@@ -98,17 +174,45 @@ class Annotation(BaseModel):
     url_citation: UrlCitation
 
 
+class MadeFunctionCall(BaseModel):
+    name: str
+    arguments: str = Field(description="JSON")
+
+
+class MadeToolCall(BaseModel):
+    index: int | None = Field(default=None, description="in a stream: which of the calls", exclude_if=_absent)
+    id: str
+    type: Literal["function"] = "function"
+    function: MadeFunctionCall
+
+
 class AssistantMessage(BaseModel):
     role: Literal["assistant"] = "assistant"
-    content: str
+    content: str | None
     refusal: None = None
     annotations: list[Annotation]
+    tool_calls: list[MadeToolCall] | None = Field(default=None, exclude_if=_absent)
+
+
+class TopLogprob(BaseModel):
+    token: str
+    logprob: float
+    bytes: list[int] | None
+
+
+class ContentLogprob(TopLogprob):
+    top_logprobs: list[TopLogprob]
+
+
+class ChatLogprobs(BaseModel):
+    content: list[ContentLogprob]
+    refusal: None = None
 
 
 class ChatChoice(BaseModel):
     index: int = 0
     message: AssistantMessage
-    logprobs: None = None
+    logprobs: ChatLogprobs | None = None
     finish_reason: str
 
 
@@ -131,12 +235,13 @@ class Delta(BaseModel):
     role: Literal["assistant"] | None = None
     content: str | None = None
     annotations: list[Annotation] | None = None
+    tool_calls: list[MadeToolCall] | None = None
 
 
 class ChunkChoice(BaseModel):
     index: int = 0
     delta: Delta
-    logprobs: None = None
+    logprobs: ChatLogprobs | None = None
     finish_reason: str | None = None
 
 
@@ -185,7 +290,8 @@ class Model(BaseModel):
     object: Literal["model"] = "model"
     created: int
     owned_by: str
-    kind: Literal["chat", "embedding", "knowledge"]
+    kind: Kind | Literal["knowledge"]
+    note: str = Field(description="what it is, in a sentence")
 
 
 class ModelList(BaseModel):

@@ -9,7 +9,23 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from dizuo import __version__
-from dizuo.api import config, errors, health, jobs, keys, knowledge, openai, session, threads, upkeep, users
+from dizuo.api import (
+    completions,
+    config,
+    errors,
+    health,
+    jobs,
+    keys,
+    knowledge,
+    models,
+    openai,
+    rerank,
+    session,
+    threads,
+    trainings,
+    upkeep,
+    users,
+)
 from dizuo.api.auth import router
 from dizuo.api.middleware import Border
 from dizuo.wiring import House
@@ -39,7 +55,8 @@ def create_app(house: House, missing: Callable[[], Sequence[str]] = tuple) -> Fa
     app.state.started_s = int(time.time())
     errors.install(app)
     app.add_middleware(Border, settings=house.settings)
-    for one in (openai, knowledge, threads, jobs, keys, users, session, config, upkeep, health):
+    nouns = (models, knowledge, threads, jobs, trainings, keys, users, session, config, upkeep, health)
+    for one in (openai, completions, rerank, *nouns):
         app.include_router(one.routes)
     app.include_router(session.doors)
     app.include_router(_description(app))

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import typer
 
 from dizuo import __version__
-from dizuo.cli import ask, config, job, key, knowledge, server, snapshot, thread, upkeep, user
+from dizuo.cli import ask, config, job, key, knowledge, model, server, snapshot, thread, train, upkeep, user
 from dizuo.cli.command import root_callback, speak
 from dizuo.cli.terminal import Terminal
 from dizuo.platform.catalogue import _
@@ -26,8 +26,10 @@ def build() -> typer.Typer:
     root_callback(app, _("Ask your own documents, offline, in English and Chinese."), lambda: f"dizuo {__version__}")
     server.register(app, _DAILY)
     ask.register(app, _DAILY)
+    train.register(app, _DAILY)
     for name, noun in (
         ("knowledge", knowledge.app),
+        ("model", model.app),
         ("job", job.app),
         ("thread", thread.app),
         ("key", key.app),

@@ -5,12 +5,22 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from dizuo.core.documents import Answer, Citation
-from dizuo.core.messages import Noun, Usage
+from dizuo.core.messages import Noun, TokenLogprob, ToolCall, Usage
 
 
 class TextDelta(Noun):
+    """`tokens` are there when log-probabilities were asked for: those that the text is made of."""
+
     type: Literal["text"] = "text"
     text: str
+    tokens: tuple[TokenLogprob, ...] = Field(default=(), exclude_if=lambda tokens: not tokens)
+
+
+class ToolCalled(Noun):
+    """The model wants a tool to be called. Comes whole, when its arguments are."""
+
+    type: Literal["tool_call"] = "tool_call"
+    call: ToolCall
 
 
 class CitationFound(Noun):
@@ -43,4 +53,4 @@ class Failed(Noun):
     message: str
 
 
-Event = Annotated[TextDelta | CitationFound | UsageReported | Done | Failed, Field(discriminator="type")]
+Event = Annotated[TextDelta | ToolCalled | CitationFound | UsageReported | Done | Failed, Field(discriminator="type")]

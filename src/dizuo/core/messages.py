@@ -27,6 +27,20 @@ class Message(Noun):
     tool_call_id: str | None = None
 
 
+class TokenLogprob(Noun):
+    """A token that was written or read, with its log-probability given all before it (natural logarithm).
+
+    `logprob` is None for the first token of a text: nothing comes before it. `top` are the likeliest tokens in its
+    place, likeliest first.
+    """
+
+    id: int
+    text: str  # what it adds to the text; a token may hold part of a character, and adds nothing then
+    raw: tuple[int, ...] = ()  # its bytes, where the tokenizer knows them
+    logprob: float | None = None
+    top: tuple["TokenLogprob", ...] = ()
+
+
 class Usage(Noun):
     """Tokens of one call."""
 

@@ -30,6 +30,9 @@ MAX_QUESTION_CHARACTERS = 4_000
 N_PASSAGES = 8  # passages looked at for an answer
 _NEAR = 0.05  # chance of being the answer from which a passage is worth naming in a refusal
 
+# What belongs to a bare model: its tokens are not those of the answer, whose marks are set here.
+_NOT_HERE = frozenset({"logprobs", "parallel_tool_calls", "tool_choice", "tools", "top_logprobs"})
+
 _GREETING = re.compile(
     r"\W*(?:hi|hello|hey|good (?:morning|afternoon|evening)|你好|您好|嗨|哈喽|早上好|上午好|下午好|晚上好|在吗)"
     r"(?: there| dizuo|底座|呀|啊)?\W*",
@@ -185,6 +188,8 @@ class KnowledgeModel:
         said = [message for message in messages if message.role in ("user", "assistant") and message.content.strip()]
         if not said or said[-1].role != "user":
             raise UserError("The last message must be a question of the role user; there is nothing to answer.")
+        for name in sorted(_NOT_HERE & options.keys()):
+            raise UserError("A knowledge base answers in words with citations; it does not take {name!r}.", name=name)
         instruction = "\n\n".join(message.content for message in messages if message.role == "system")
         events = self._answerer.ask_with(self._knowledge, said[-1].content, said[:-1], instruction, options)
         async with aclosing(events):

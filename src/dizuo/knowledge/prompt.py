@@ -17,6 +17,8 @@ NOT_FOUND = "NOT_FOUND"  # what the model is told to reply when the passages do 
 # Tokens, estimated on the high side: Ollama's default context is 4,096, and the answer needs room too.
 _BUDGET = 2_600
 _LEAST_FOR_PASSAGES = 900
+# Of a model that says how much it reads: what is kept free for the answer, which is asked to be short.
+ANSWER_TOKENS = 320
 _HISTORY = 600
 _MESSAGE = 200  # of an earlier message
 
@@ -42,19 +44,31 @@ _UNSEEN = re.compile("[\U000e0000-\U000e007f\u200b-\u200f\u202a-\u202e\u2060-\u2
 
 
 def messages(
-    question: str, hits: Sequence[Hit], history: Sequence[Message], instruction: str = "", boundary: str = ""
+    question: str,
+    hits: Sequence[Hit],
+    history: Sequence[Message],
+    instruction: str = "",
+    boundary: str = "",
+    context_tokens: int = 0,
 ) -> tuple[list[Message], list[Hit]]:
     """The messages for the model, and the hits that went in: passage [n] is the n-th.
 
     `instruction` is what the owner of an API client wants of the answer. `boundary` is random unless a test gives it.
+    `context_tokens` is what the model reads and writes at most, where it says so: a small one gets fewer passages.
     """
     boundary = boundary or secrets.token_hex(8)
-    earlier = _conversation(history)
-    spent = tokens(question) + sum(tokens(message.content) for message in earlier)
-    shown = _within_budget(hits, max(_LEAST_FOR_PASSAGES, _BUDGET - spent))
     rules = _RULES.format(not_found=NOT_FOUND, boundary=boundary)
     if instruction:
         rules += f"\n\nThe application that asks adds, as far as the rules above allow it:\n{instruction}"
+    earlier = _conversation(history)
+    spent = tokens(question) + sum(tokens(message.content) for message in earlier)
+    room = max(_LEAST_FOR_PASSAGES, _BUDGET - spent)
+    if context_tokens:
+        fits = context_tokens - tokens(rules) - tokens(question) - ANSWER_TOKENS
+        while earlier and fits - sum(tokens(message.content) for message in earlier) < _LEAST_FOR_PASSAGES:
+            earlier = earlier[2:]  # a question and its answer
+        room = min(room, fits - sum(tokens(message.content) for message in earlier))
+    shown = _within_budget(hits, max(room, 1))
     asked = (
         f"Passages:\n\n{_passages(shown, boundary)}\n\nQuestion: {question}\n\n"
         f"Answer from the passages with citations such as [1], or reply {NOT_FOUND}."

@@ -15,7 +15,7 @@ from dizuo.core.errors import ModelError
 from dizuo.core.events import Done, Event, Failed, TextDelta, UsageReported
 from dizuo.core.messages import Message
 from dizuo.core.protocols import ChatModel
-from dizuo.knowledge.prompt import NOT_FOUND, messages
+from dizuo.knowledge.prompt import ANSWER_TOKENS, NOT_FOUND, messages
 from dizuo.knowledge.scribe import Scribe
 from dizuo.platform.catalogue import Language, translate
 
@@ -47,10 +47,13 @@ async def write(
     before its first word, or says none.
     """
     begun = time.monotonic()
-    asked, shown = messages(question, hits, history, instruction)
+    # A model on this machine says how much it reads; a small one that does not find an end must not go on for minutes.
+    context_tokens: int = getattr(model, "context_tokens", 0)
+    given = {**({"max_tokens": ANSWER_TOKENS} if context_tokens else {}), **(options or {})}
+    asked, shown = messages(question, hits, history, instruction, context_tokens=context_tokens)
     scribe, opening, thinking = Scribe(shown), _Opening(), _Reasoning()
     finish = Done()
-    stream = model.stream(asked, **(options or {}))
+    stream = model.stream(asked, **given)
     said = False
     try:
         async with aclosing(stream) if isinstance(stream, AsyncGenerator) else nullcontext():

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dizuo.nn.attention import SelfAttention
+from dizuo.nn.attention import Attention
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,11 @@ class EncoderConfig:
     segments: int = 2
     norm_eps: float = 1e-12
 
+    def __post_init__(self) -> None:
+        """Raises ValueError with a sentence when sizes do not divide."""
+        if self.channels % self.heads:
+            raise ValueError(f"{self.channels} channels do not divide into {self.heads} heads")
+
 
 class Encoder(nn.Module):
     """Token ids to one vector a token."""
@@ -38,14 +43,24 @@ class Encoder(nn.Module):
         self.norm = nn.LayerNorm(config.channels, eps=config.norm_eps)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
 
-    def forward(self, ids: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self,
+        ids: torch.Tensor,
+        mask: torch.Tensor | None = None,
+        segments: torch.Tensor | None = None,
+        positions: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """(B, T) ids to (B, T, C). `mask`, (B, T) of bool, is True where there is a token; without it everywhere.
+        A mask (B, 1, T, T) says for each position where it looks (several documents packed in one row).
 
-        Every token is taken to be in the first segment. What stands at masked positions of the result means nothing.
+        `segments` (B, T) says which text of a pair a token belongs to, 0 or 1; without it all are in the first.
+        `positions` (B, T) count from 0; without them 0 … T-1. What stands at masked positions of the result means
+        nothing.
         """
-        x = self.tokens(ids) + (self.positions.weight[: ids.shape[1]] + self.segments.weight[0])
-        x = self.norm(x)
-        if mask is not None:
+        segment = self.segments.weight[0] if segments is None else self.segments(segments)
+        place = self.positions.weight[: ids.shape[1]] if positions is None else self.positions(positions)
+        x = self.norm(self.tokens(ids) + (place + segment))
+        if mask is not None and mask.ndim == 2:
             mask = mask[:, None, None, :]
         for block in self.blocks:
             x = block(x, mask)
@@ -57,14 +72,14 @@ class Block(nn.Module):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.attention = SelfAttention(config.channels, config.heads)
+        self.attention = Attention(config.channels, config.heads)
         self.attention_norm = nn.LayerNorm(config.channels, eps=config.norm_eps)
         self.up = nn.Linear(config.channels, config.hidden)
         self.down = nn.Linear(config.hidden, config.channels)
         self.down_norm = nn.LayerNorm(config.channels, eps=config.norm_eps)
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """(B, T, C) to (B, T, C); `mask` as in `SelfAttention`."""
+        """(B, T, C) to (B, T, C); `mask` as in `Attention`."""
         x = self.attention_norm(x + self.attention(x, mask))
         return self.down_norm(x + self.down(F.gelu(self.up(x))))
 

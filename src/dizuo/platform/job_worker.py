@@ -1,4 +1,4 @@
-"""The worker: hands the jobs to DBOS one after the other, and takes up those that a dead worker left.
+"""The worker: hands the jobs of each lane to DBOS one after the other, and takes up those that a dead worker left.
 
 DBOS keeps one workflow per job (docs/adr/0003), in tables of its own beside ours. What a job is, and how far it has
 come, is in our rows; the worker only asks which job is next and has it run.
@@ -7,7 +7,7 @@ come, is in our rows; the worker only asks which job is next and has it run.
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -36,25 +36,27 @@ class JobStopped(BaseException):
 
 
 class JobWorker:
-    """Runs jobs in threads of this process, one at a time. The caller holds the home's worker lock.
+    """Runs jobs in threads of this process, one at a time in each lane. The caller holds the home's worker lock.
 
-    `next_job` names the job that is due; `run` does it, returns when it is over, and raises JobStopped soon after
-    `stopping` is set.
+    `next_job` names the job that is due in a lane; `run` does it, returns when it is over, and raises JobStopped soon
+    after `stopping` is set.
     """
 
     def __init__(
         self,
         database_url: str,
-        next_job: Callable[[], str | None],
+        lanes: Sequence[str],
+        next_job: Callable[[str], str | None],
         run: Callable[[str], None],
         stopping: threading.Event,
     ) -> None:
         self._database_url = database_url
+        self._lanes = lanes
         self._next_job = next_job
         self._run = run
         self._stopping = stopping
         self._wake = threading.Event()
-        self._running: str | None = None
+        self._running: dict[str, str] = {}  # lane -> the job in hand
         self._idle = threading.Condition()
         self._hands = threading.Thread(target=self._hand_over_all, name="dizuo-jobs", daemon=True)
 
@@ -69,7 +71,7 @@ class JobWorker:
                 )
             _load()
             try:
-                _launch(self._database_url)
+                _launch(self._database_url, len(self._lanes))
             except BaseException:
                 _destroy()
                 raise
@@ -81,29 +83,29 @@ class JobWorker:
         self._wake.set()
 
     def stop(self) -> None:
-        """After `stopping` is set: returns when the job in hand has come to a safe place."""
+        """After `stopping` is set: returns when the jobs in hand have come to a safe place."""
         global _present
         self._wake.set()
         self._hands.join()
         with self._idle:
-            while not self._idle.wait_for(lambda: self._running is None, _NOTICE_S):
-                logger.warning("waiting for job %s to come to a safe place", self._running)
+            while not self._idle.wait_for(lambda: not self._running, _NOTICE_S):
+                logger.warning("waiting for job %s to come to a safe place", ", ".join(self._running.values()))
         with _only_one:
             _destroy()
             _present = None
 
     def _hand_over_all(self) -> None:
-        handed_s = 0.0
-        handed: str | None = None
+        handed: dict[str, tuple[str, float]] = {}  # lane -> the job that is due there, and since when
         while not self._stopping.is_set():
             try:
-                due = self._next_job()
-                if due is None or due == self._running:
-                    handed = None
-                else:
-                    if due != handed:
-                        handed, handed_s = due, time.monotonic()
-                    _hand_over(due, is_orphan=time.monotonic() - handed_s > _ORPHAN_S)
+                for lane in self._lanes:
+                    due = self._next_job(lane)
+                    if due is None or due == self._running.get(lane):
+                        handed.pop(lane, None)
+                        continue
+                    if due != handed.get(lane, ("", 0.0))[0]:
+                        handed[lane] = due, time.monotonic()
+                    _hand_over(due, lane, is_orphan=time.monotonic() - handed[lane][1] > _ORPHAN_S)
             except Exception:
                 # A database that is locked or gone for a while; the jobs wait in it.
                 logger.exception("the next job cannot be begun; trying again")
@@ -111,32 +113,32 @@ class JobWorker:
             self._wake.wait(_POLL_S)
             self._wake.clear()
 
-    def work(self, job_id: str) -> None:
+    def work(self, job_id: str, lane: str) -> None:
         """What the workflow does. Called by DBOS in a thread of its own."""
         with self._idle:
             # DBOS may begin a job twice when it was handed over twice: the second finds it over.
-            self._idle.wait_for(lambda: self._running is None)
+            self._idle.wait_for(lambda: lane not in self._running)
             if self._stopping.is_set():
                 raise JobStopped
-            self._running = job_id
+            self._running[lane] = job_id
         try:
             self._run(job_id)
         finally:
             with self._idle:
-                self._running = None
+                del self._running[lane]
                 self._idle.notify_all()
             self._wake.set()
 
 
-def _work(job_id: str) -> None:
+def _work(job_id: str, lane: str = "") -> None:  # workflows that an older version began have no lane
     worker = _present
     if worker is None:
         raise JobStopped  # DBOS is being shut down around us
-    worker.work(job_id)
+    worker.work(job_id, lane)
 
 
 @cache
-def _workflow() -> Callable[[str], None]:
+def _workflow() -> Callable[[str, str], None]:
     """The one workflow there is, registered with DBOS once per process."""
     from dbos import DBOS
 
@@ -155,7 +157,7 @@ def _load() -> None:
     loader.join()
 
 
-def _launch(database_url: str) -> None:
+def _launch(database_url: str, n_lanes: int) -> None:
     from dbos import DBOS
 
     log = logging.getLogger("dbos")
@@ -163,9 +165,9 @@ def _launch(database_url: str) -> None:
         log.addHandler(logging.NullHandler())
         log.propagate = True
     _launch_once(database_url)
-    is_new = DBOS.retrieve_queue(_QUEUE) is None
-    DBOS.register_queue(_QUEUE, worker_concurrency=1, polling_interval_sec=_QUEUE_POLL_S)
-    if is_new:
+    known = DBOS.retrieve_queue(_QUEUE)
+    DBOS.register_queue(_QUEUE, worker_concurrency=n_lanes, polling_interval_sec=_QUEUE_POLL_S)
+    if known is None or known.worker_concurrency != n_lanes:
         # DBOS looks for new queues once a second, but at a launch it looks at once.
         _destroy()
         _launch_once(database_url)
@@ -197,7 +199,7 @@ def _destroy() -> None:
     DBOS.destroy()
 
 
-def _hand_over(job_id: str, *, is_orphan: bool) -> None:
+def _hand_over(job_id: str, lane: str, *, is_orphan: bool) -> None:
     """Sees to it that DBOS has a workflow for a job that is due and not running here."""
     from dbos import DBOS, SetWorkflowID
 
@@ -211,4 +213,4 @@ def _hand_over(job_id: str, *, is_orphan: bool) -> None:
     if known is not None:  # it ended before our row did, or the job has been resumed since
         DBOS.delete_workflow(job_id)
     with SetWorkflowID(job_id):
-        DBOS.enqueue_workflow(_QUEUE, _workflow(), job_id)
+        DBOS.enqueue_workflow(_QUEUE, _workflow(), job_id, lane)

@@ -1,8 +1,8 @@
 """Durable jobs: accepted work that is done, whatever happens to the process that does it.
 
 A job and its items are rows (docs/adr/0003). Any process of a home may submit and watch; one of them, the worker, does
-the jobs in the order in which they came. A body finishes an item in the transaction that makes its result visible, so a
-job that is killed at any moment goes on with the first item that has no status.
+the jobs of each lane in the order in which they came. A body finishes an item in the transaction that makes its result
+visible, so a job that is killed at any moment goes on with the first item that has no status.
 """
 
 import errno
@@ -160,14 +160,19 @@ class Jobs:
     def __init__(self, database: Database, home: Path) -> None:
         self._database = database
         self._bodies: dict[str, Body] = {}
+        self._lanes: dict[str, str] = {}  # kind -> lane
         self._lock = WorkerLock(home)
         self._worker: JobWorker | None = None
         self._starting = threading.Lock()
         self._closed = threading.Event()
 
-    def register(self, kind: str, body: Body) -> None:
-        """What does the jobs of a kind: takes waiting items and finishes them until none is left."""
+    def register(self, kind: str, body: Body, *, lane: str = "") -> None:
+        """What does the jobs of a kind: takes waiting items and finishes them until none is left.
+
+        Jobs of one lane are done one after the other; lanes go side by side. Register before the start.
+        """
         self._bodies[kind] = body
+        self._lanes[kind] = lane
 
     # --- the worker -------------------------------------------------------------------------------------------
 
@@ -182,7 +187,8 @@ class Jobs:
                 return True
             if self._closed.is_set() or not self._lock.acquire():
                 return False
-            worker = JobWorker(self._database.url, self._next, self._run, self._closed)
+            lanes = sorted({"", *self._lanes.values()})
+            worker = JobWorker(self._database.url, lanes, self._next, self._run, self._closed)
             try:
                 worker.start()
             except BaseException:
@@ -192,7 +198,7 @@ class Jobs:
             return True
 
     def close(self) -> None:
-        """Ends the worker, if this process is it, when the job in hand has come to a safe place."""
+        """Ends the worker, if this process is it, when the jobs in hand have come to a safe place."""
         self._closed.set()
         with self._starting:
             if self._worker is not None:
@@ -242,9 +248,13 @@ class Jobs:
             raise NotFound("There is no job {id!r}. To see those there are: dizuo job list", id=id)
         return _job(row)
 
-    def list(self, subject: str | None = None, active: bool | None = None, limit: int = 50) -> Sequence[Job]:
+    def list(
+        self, subject: str | None = None, active: bool | None = None, limit: int = 50, *, kind: str | None = None
+    ) -> Sequence[Job]:
         """Jobs, newest first. `active`: True those that are not over, False those that are."""
         rows = _jobs.select()
+        if kind is not None:
+            rows = rows.where(_jobs.c.kind == kind)
         if subject is not None:
             rows = rows.where(_jobs.c.subject == subject)
         if active is not None:
@@ -325,9 +335,13 @@ class Jobs:
         if (worker := self._worker) is not None:
             worker.wake()
 
-    def _next(self) -> str | None:
-        """The job that is due: the one that was begun, then the oldest."""
+    def _next(self, lane: str) -> str | None:
+        """The job that is due in a lane: the one that was begun, then the oldest."""
         due = sa.select(_jobs.c.id).where(_jobs.c.status.in_(_ACTIVE))
+        if lane:
+            due = due.where(_jobs.c.kind.in_([kind for kind, its in self._lanes.items() if its == lane]))
+        else:  # kinds that nobody knows as well: they fail by name
+            due = due.where(_jobs.c.kind.not_in([kind for kind, its in self._lanes.items() if its]))
         begun_first = (_jobs.c.status == "running").desc()
         with self._database.read() as connection:
             return connection.scalar(due.order_by(begun_first, _jobs.c.created_at, _jobs.c.id).limit(1))

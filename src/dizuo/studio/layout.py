@@ -17,7 +17,13 @@ from dizuo.studio.page import Handler, Page
 HTML_LANGUAGE: dict[Language, str] = {"en": "en-US", "zh": "zh-CN"}
 THEMES: tuple[tuple[Theme, str], ...] = (("auto", _("System")), ("light", _("Light")), ("dark", _("Dark")))
 
-_LINKS = (("ask", "/", _("Ask")), ("books", "/knowledge", _("Knowledge")), ("settings", "/settings", _("Settings")))
+_LINKS = (
+    ("ask", "/", _("Ask")),
+    ("books", "/knowledge", _("Knowledge")),
+    ("model", "/models", _("Models")),
+    ("train", "/training", _("Training")),
+    ("settings", "/settings", _("Settings")),
+)
 
 
 @contextmanager

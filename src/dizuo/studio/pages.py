@@ -21,8 +21,11 @@ from dizuo.studio.guard import Guard
 from dizuo.studio.knowledge import knowledge_page
 from dizuo.studio.login import sign_in_page
 from dizuo.studio.missing import missing_page, show_bug
+from dizuo.studio.model import model_page
+from dizuo.studio.models import models_page
 from dizuo.studio.search import search_page
 from dizuo.studio.settings import settings_page
+from dizuo.studio.training import training_page
 from dizuo.wiring import House
 
 _PAGES = (
@@ -32,6 +35,9 @@ _PAGES = (
     ("/knowledge/{name}", base_page),
     ("/knowledge/{name}/search", search_page),
     ("/knowledge/{name}/documents/{document_id}", document_page),
+    ("/models", models_page),
+    ("/models/{name:path}", model_page),
+    ("/training", training_page),
     ("/settings", settings_page),
     ("/{rest:path}", missing_page),  # last: it takes every address
 )

@@ -1,0 +1,1 @@
+"""Data sets by documented source, tokenizers, and batches that stop and resume."""

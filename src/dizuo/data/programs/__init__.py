@@ -1,0 +1,181 @@
+"""Documented programs that make training rows: the same rows for the same seed, as many in English as in Chinese.
+
+No row is copied from an evaluation set (tests/data/test_programs.py measures the overlap of word 13-grams). `train`,
+`validation` and `test` differ in seed; in `test` the tools and kinds of documents are such as `train` never shows.
+"""
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from dizuo.core.errors import UserError
+from dizuo.data.overlap import Overlap, evaluation_texts
+from dizuo.data.programs import chat, grounded, reading, sheets, tools
+from dizuo.data.sources import read
+
+SEED = 20261124
+PREFIX = "programs/"
+SPLITS = ("train", "validation", "test")
+_TEXT = {"en": "text/en-wikipedia", "zh": "text/zh-wikipedia"}
+_TEXT_SPLIT = {"train": "train", "validation": "val", "test": "val"}
+# Encyclopedia articles are skipped so that the three splits read different ones.
+_SKIPPED = {"train": 0, "validation": 0, "test": 120}
+# Of the evaluation sets these quote encyclopedias: 4 in 100 Chinese articles share 13 words with one.
+_SCORED = ("squad_v2_en", "cmrc2018_zh", "kdconv_zh")
+_TATOEBA = "translation/tatoeba-en-zh"
+_SILENT = 0.25
+# Passages of a reader that is pretrained are short: a window then costs half, and twice as many are seen in the time.
+_PRETRAIN_CHARACTERS = {"en": 560, "zh": 260}
+
+
+@dataclass(frozen=True)
+class Program:
+    """`rows(split, data)` are endless or end with the text; the first `counts[split]` are the set."""
+
+    about: str
+    licence: str
+    sources: tuple[str, ...]  # catalogue names of the text that is quoted
+    counts: Mapping[str, int]
+    rows: Callable[[str, Path | None], Iterator[dict[str, Any]]]
+
+
+def program_rows(name: str, split: str, data: Path | None) -> Iterator[dict[str, Any]]:
+    """The rows of a program, named `programs/…`; `data` is the folder of the texts that it quotes.
+
+    Raises UserError for an unknown program or split.
+    """
+    program = PROGRAMS.get(name)
+    if program is None:
+        raise UserError("No program is named {name!r}. Programs: {known}.", name=name, known=", ".join(PROGRAMS))
+    if split not in SPLITS:
+        raise UserError("The set {name} has no split {split!r}; it has {known}.", name=name, split=split,
+                        known=", ".join(SPLITS))  # fmt: skip
+    return islice(program.rows(split, data), program.counts[split])
+
+
+def _articles(
+    language: str, split: str, data: Path | None, longest: int | None = None
+) -> Iterator[list[reading.Paragraph]]:
+    """Passages of encyclopedia articles, less those that share a run of words with the sets for scores."""
+    scored = _scored(data)
+    documents = islice(read(_TEXT[language], _TEXT_SPLIT[split], data), _SKIPPED[split], None)
+    clean = (document for document in documents if not scored.hits(document["text"]))
+    return reading.paragraphs(clean, language, longest)
+
+
+@cache
+def _scored(data: Path | None) -> Overlap:
+    return Overlap(evaluation_texts(data, _SCORED))
+
+
+def _in_turn(*streams: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """One of each in turn, until the shortest ends."""
+    for group in zip(*streams, strict=False):
+        yield from group
+
+
+def _reading(language: str, split: str, data: Path | None) -> Iterator[dict[str, Any]]:
+    """Rows to pretrain a reader on: two of each passage, masks and twisted questions among them."""
+    articles = _articles(language, split, data, _PRETRAIN_CHARACTERS[language])
+    return reading.rows(articles, language, SEED, natural=False, per_passage=2, silent=_SILENT)
+
+
+def _sheets(language: str, split: str, _data: Path | None) -> Iterator[dict[str, Any]]:
+    return (row for row in sheets.rows(split, SEED) if row["lang"] == language)
+
+
+def _grounded(split: str, data: Path | None) -> Iterator[dict[str, Any]]:
+    """Answers in a passage's words: half about encyclopedia paragraphs, half about made-up documents."""
+    encyclopedia = _in_turn(*(
+        reading.rows(_articles(one, split, data, 600), one, SEED, natural=True, per_passage=1, silent=_SILENT)
+        for one in ("en", "zh")
+    ))  # fmt: skip
+    made_up = sheets.rows(split, SEED + 1, _SILENT)
+    others: dict[str, list[dict[str, Any]]] = {"en": [], "zh": []}  # the last passages by language
+    for n, row in enumerate(_in_turn(encyclopedia, made_up)):
+        chance = random.Random(f"{SEED}:{split}:{n}")  # noqa: S311  # no secret
+        near = others[row["lang"]]
+        if chance.random() < 0.6 or not near:
+            made = grounded.short(row, chance)
+        else:
+            made = grounded.product(row, chance.sample(near, min(len(near), chance.choice((0, 1, 1, 2)))), chance)
+        others[row["lang"]] = [row, *near[:5]]
+        yield {"id": f"grounded:{split}:{n}", "lang": row["lang"], **made}
+
+
+def _small_talk(split: str, data: Path | None) -> Iterator[dict[str, Any]]:
+    """Talk, definitions, small jobs and translations, in turn, each in both languages."""
+    pairs = read(_TATOEBA, split, data)
+    articles = {one: _articles(one, split, data) for one in ("en", "zh")}
+    n = 0
+    while True:
+        chance = random.Random(f"{SEED}:talk:{split}:{n}")  # noqa: S311  # no secret
+        for language in ("en", "zh"):
+            defined = next((made for article in articles[language]
+                            if (made := chat.definition(article, language, chance))), None)  # fmt: skip
+            pair = next(pairs, None)
+            if defined is None or pair is None:
+                return
+            for made in (
+                chat.talk(language, chance),
+                chat.job(language, chance),
+                chat.job(language, chance),
+                defined,
+                chat.translation(pair, chance),
+            ):
+                yield {"id": f"small-talk:{split}:{n}", "lang": language, **made}
+                n += 1
+
+
+def _counts(train: int, held_out: int) -> Mapping[str, int]:
+    return {"train": train, "validation": held_out, "test": held_out}
+
+
+_WIKIPEDIA = "CC BY-SA 4.0 (Wikipedia)"
+PROGRAMS: Mapping[str, Program] = {
+    "programs/tool-calls": Program(
+        "typed signatures, requests and calls; asking back; no fitting tool",
+        "Apache-2.0",
+        (),
+        _counts(24_000, 400),
+        lambda split, _data: tools.rows(split, SEED),
+    ),
+    "programs/grounded": Program(
+        "passages with questions, quoted answers and refusals, as conversations",
+        _WIKIPEDIA,
+        tuple(_TEXT.values()),
+        _counts(24_000, 400),
+        _grounded,
+    ),
+    "programs/small-talk": Program(
+        "greetings, identity, definitions, small jobs, translations",
+        f"{_WIKIPEDIA}, CC BY 2.0 FR (Tatoeba)",
+        (*_TEXT.values(), _TATOEBA),
+        _counts(20_000, 400),
+        _small_talk,
+    ),
+    **{
+        f"programs/reading-{language}": Program(
+            "recurring spans and rule-made questions over encyclopedia paragraphs, with silent ones",
+            _WIKIPEDIA,
+            (_TEXT[language],),
+            _counts(60_000, 400),
+            lambda split, data, language=language: _reading(language, split, data),
+        )
+        for language in ("en", "zh")
+    },
+    **{
+        f"programs/sheets-{language}": Program(
+            "made-up documents with a question each",
+            "Apache-2.0",
+            (),
+            _counts(6_000, 400),
+            lambda split, data, language=language: _sheets(language, split, data),
+        )
+        for language in ("en", "zh")
+    },
+}

@@ -1,0 +1,91 @@
+"""One try of a model, whatever its kind: what it makes of a text, as the events of a chat model."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, cast
+
+from dizuo.core.documents import Note
+from dizuo.core.errors import UserError
+from dizuo.core.events import Done, Event, TextDelta
+from dizuo.core.messages import Message
+from dizuo.gateway.local_folders import Kind
+from dizuo.gateway.models import KIND_NAMES
+
+if TYPE_CHECKING:
+    from dizuo.gateway.models import Models
+
+MAX_TOKENS = 200  # enough to see how a model writes
+
+# What a model is asked when nobody says what.
+_SAMPLES: dict[str, str] = {
+    "chat": "Hello! Who are you?",
+    "completion": "The capital of France is",
+    "embedding": "How many days of leave do I get?",
+    "rerank": "How many days of leave do I get?",
+    "classifier": "The food was cold and the waiter was rude.",
+    "reader": "How many days of leave do employees get?",
+    "translation": "The weather is fine today.",
+}
+# What it is held against.
+_PASSAGES = (
+    "Employees have 25 days of paid leave a year.",
+    "Trains are booked in second class.",
+    "The pump is red and stands in the cellar.",
+)
+
+
+def sample(kind: Kind) -> str:
+    """A text that a model of that kind can do something with."""
+    return _SAMPLES.get(kind, "")
+
+
+async def attempt(
+    models: "Models", name: str, text: str = "", passages: Sequence[str] = ()
+) -> AsyncGenerator[Event, None]:
+    """TextDelta…, then Done or Failed. Models that do not write say their result as lines of text.
+
+    `passages` are what vectors, rerankers and readers hold the text against. Raises NotFound, UserError for a model
+    that cannot be used, and ModelError as chat models do.
+    """
+    kind = models.get(name).kind
+    text = text or sample(kind)
+    if kind == "chat":
+        events = models.chat(name).stream([Message(role="user", content=text)], max_tokens=MAX_TOKENS)
+    elif kind == "completion":
+        events = models.completion(name).complete(text, max_tokens=MAX_TOKENS)
+    else:
+        said = await asyncio.to_thread(_lines, models, name, kind, text, list(passages or _PASSAGES))
+        yield TextDelta(text="\n".join(said))
+        yield Done()
+        return
+    async with aclosing(cast("AsyncGenerator[Event, None]", events)) as stream:
+        async for event in stream:
+            yield event
+
+
+def _lines(models: "Models", name: str, kind: Kind, text: str, passages: list[str]) -> list[str]:
+    ways: dict[str, Callable[[], list[str]]] = {
+        "embedding": lambda: _similar(models.embedder(name).embed([text, *passages]), passages),
+        "rerank": lambda: _ranked(models.reranker(name).score(text, passages), passages),
+        "classifier": lambda: [
+            f"{one.probability:.3f}  {one.name}" for one in models.classifier(name).classify([text])[0]
+        ],
+        "reader": lambda: [
+            f"{one.margin:+.2f}  {one.text or '-'}  ({passage})"
+            for one, passage in zip(models.reader(name).read(text, passages), passages, strict=True)
+        ],
+        "translation": lambda: models.translator(name).translate([text]),
+    }
+    if kind not in ways:
+        raise UserError("The model {name} is of the kind {kind}: it answers nothing by itself.", name=name, kind=Note(template=KIND_NAMES[kind]))
+    return ways[kind]()
+
+
+def _similar(vectors: Any, passages: list[str]) -> list[str]:
+    return _ranked((vectors[1:] @ vectors[0]).tolist(), passages)
+
+
+def _ranked(scores: Sequence[float], passages: list[str]) -> list[str]:
+    order = sorted(range(len(passages)), key=lambda i: -scores[i])
+    return [f"{scores[i]:.3f}  {passages[i]}" for i in order]

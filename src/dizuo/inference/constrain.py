@@ -1,0 +1,87 @@
+"""Text that obeys a JSON schema, a regular expression or a grammar: llguidance says which tokens may come next.
+
+A text that ended by itself (`finish_reason` "stop") always parses. One that max_tokens cut (`"length"`) may not.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from dizuo.core.errors import UserError
+from dizuo.inference.sampling import SamplingOptions
+
+if TYPE_CHECKING:
+    import torch
+    from llguidance import LLMatcher
+    from tokenizers import Tokenizer
+
+# Between the parts of a JSON text at most one space: small models like to go on with blank lines for ever.
+_JSON_BLANKS = r"[ ]?"
+
+
+class Constraints:
+    """Compiles constraints for one tokenizer. Made once a model (0.1 to 1 s), used by every request."""
+
+    def __init__(self, tokenizer: "Tokenizer", vocab_size: int, eos_ids: Sequence[int]) -> None:
+        """Raises UserError when the model names no token that ends a text: nothing could end a constrained one."""
+        from llguidance import LLTokenizer
+
+        if not eos_ids:
+            raise UserError(
+                "The model names no token that ends a text (eos_token_id), so its output cannot be held to a schema "
+                "or grammar. Add eos_token_id to its config.json."
+            )
+        self._tokenizer = LLTokenizer(tokenizer.to_str(), n_vocab=vocab_size, eos_token=list(eos_ids))
+
+    def compile(self, options: SamplingOptions) -> "Constraint":
+        """What rules one text. Raises UserError with the compiler's reason when the rule is wrong or too large."""
+        from llguidance import LLMatcher
+
+        try:
+            matcher = LLMatcher(self._tokenizer, _grammar(options), log_level=0)
+        except ValueError as error:
+            raise _wrong(options, str(error)) from error
+        if matcher.is_error():
+            raise _wrong(options, matcher.get_error())
+        return Constraint(matcher)
+
+
+class Constraint:
+    """The state of one text within its grammar."""
+
+    def __init__(self, matcher: "LLMatcher") -> None:
+        self._matcher = matcher
+
+    def apply(self, logits: "torch.Tensor") -> None:
+        """Makes (V,) logits of tokens that may not come next -inf, in place. Raises ModelError-free RuntimeError when
+        the grammar became too large to follow."""
+        import torch
+
+        allowed = torch.frombuffer(bytearray(self._matcher.compute_logit_bias()), dtype=torch.uint8)
+        if self._matcher.is_error():
+            raise RuntimeError(self._matcher.get_error())
+        logits[: len(allowed)].masked_fill_(allowed[: len(logits)] == 0, float("-inf"))
+        logits[len(allowed) :] = float("-inf")
+
+    def advance(self, token: int) -> bool:
+        """Takes a token; returns whether the text is complete and nothing can follow."""
+        if not self._matcher.consume_token(token):
+            raise RuntimeError(self._matcher.get_error())
+        return self._matcher.is_stopped()
+
+
+def _grammar(options: SamplingOptions) -> str:
+    from llguidance import LLMatcher
+
+    if options.regex is not None:
+        return LLMatcher.grammar_from_regex(options.regex)
+    if options.grammar is not None:
+        return LLMatcher.grammar_from_lark(options.grammar)
+    schema = options.json_schema
+    text = schema if isinstance(schema, str) else json.dumps(schema)
+    return LLMatcher.grammar_from_json_schema(text, overrides={"whitespace_pattern": _JSON_BLANKS})
+
+
+def _wrong(options: SamplingOptions, reason: str) -> UserError:
+    kind = "regex" if options.regex is not None else "grammar" if options.grammar is not None else "json_schema"
+    return UserError("The {kind} cannot be followed: {reason}", kind=kind, reason=reason.strip()[:500])

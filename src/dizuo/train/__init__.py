@@ -1,0 +1,1 @@
+"""Models made here: one stage a module, one loop, recipes as YAML."""

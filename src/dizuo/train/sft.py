@@ -1,0 +1,188 @@
+"""Fine-tuning on conversations: the loss is on what the assistant says, its calls of tools included.
+
+Rows are `messages` (and `tools`) as the OpenAI protocol has them. Several conversations share a row of the batch; none
+sees another.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from dizuo.core.errors import UserError
+from dizuo.nn.attention import document_mask
+from dizuo.nn.chat import encode_chat
+from dizuo.nn.checkpoint import Provenance, inherited_data, load_model, save_model
+from dizuo.nn.cross_entropy import IGNORED
+from dizuo.nn.decoder import Decoder
+from dizuo.train.examples import example_batches, on_device_of, shares
+from dizuo.train.options import ChatOptions
+from dizuo.train.recipe import Recipe
+from dizuo.train.rows import RowSet, read_set
+from dizuo.train.stage import Made
+from dizuo.train.start import start_folder, tokenizer_of
+
+_VERSION = 1  # of the cached encodings
+_WINDOW = 512  # conversations that are fitted into rows together
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """Token ids, and of each whether the assistant says it."""
+
+    ids: np.ndarray
+    learnt: np.ndarray
+
+
+@dataclass(frozen=True)
+class ChatBatch:
+    """(B, T) int64 each, as in `data.packing.Batch`: where nothing stands, `targets` are -100 and `documents` -1."""
+
+    ids: torch.Tensor
+    targets: torch.Tensor  # the token that follows, where the assistant says it
+    documents: torch.Tensor
+    positions: torch.Tensor
+
+
+PackedRow = Sequence[Conversation]
+
+
+class ChatTuning:
+    """Supervised fine-tuning of a decoder."""
+
+    Options = ChatOptions
+
+    def prepare(self, recipe: Recipe, work: Path) -> None:
+        """Encodes and packs all conversations. Raises UserError when nothing says what to start from, or none fits."""
+        if recipe.model.start is None:
+            raise UserError("Fine-tuning starts from a trained decoder: name it in model.start, such as local/starter.")
+        self._length = recipe.length
+        self._start = start_folder(recipe.model.start, work)
+        self._work = work
+        sets, held_out = zip(*(read_set(one.name, one.split) for one in recipe.data), strict=True)
+        self._facts = [one.facts for one in sets]
+        self._train = [self._packed(one) for one in sets]
+        self._shares = shares([one.weight for one in recipe.data], self._train)
+        self._held_out = {one.name: self._packed(one) for one in held_out}
+
+    def model(self, recipe: Recipe) -> nn.Module:
+        """The decoder of the start."""
+        model = load_model(self._start)
+        if not isinstance(model, Decoder):
+            raise UserError("{folder} is a {found}; fine-tuning on conversations starts from a decoder.",
+                            folder=self._start, found=type(model).__name__)  # fmt: skip
+        return model.requires_grad_(True)
+
+    def batches(
+        self, recipe: Recipe, state: Mapping[str, Any] | None, rank: int, world: int
+    ) -> Iterator[tuple[ChatBatch, dict[str, Any]]]:
+        """Rows of the recipe's length, packed."""
+        return example_batches(
+            self._train, self._shares, recipe.batch, recipe.seed, state, rank, world,
+            length=lambda row: sum(len(one.ids) for one in row), collate=self._collate,
+        )  # fmt: skip
+
+    def loss(self, model: Any, batch: ChatBatch) -> tuple[torch.Tensor, int]:
+        """Cross-entropy of the assistant's tokens: (sum, tokens)."""
+        batch = on_device_of(batch, model)
+        hidden = model(batch.ids, positions=batch.positions, mask=document_mask(batch.documents))
+        loss, count = model.loss(hidden, batch.targets)
+        return loss, int(count)
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """The loss a token of the assistant, over all held-out conversations and by set."""
+        scores: dict[str, float] = {}
+        losses, tokens = 0.0, 0
+        for name, rows in self._held_out.items():
+            total, n = 0.0, 0
+            for first in range(0, len(rows), 8):
+                loss, count = self.loss(model, self._collate(rows[first : first + 8]))
+                total, n = total + float(loss), n + count
+            scores[f"val_loss_{name.rpartition('/')[2]}"] = total / n
+            losses, tokens = losses + total, tokens + n
+        return {"val_loss": losses / tokens, **scores} if tokens else {}
+
+    def finish(self, model: nn.Module, folder: Path, provenance: Made) -> None:
+        """Writes the decoder with the tokenizer and the chat template of its start."""
+        made = Provenance(
+            recipe=provenance.recipe,
+            data=[*self._facts, *inherited_data(self._start)],
+            commit=provenance.commit,
+            scores=provenance.scores,
+            parents=[str(provenance.recipe["model"]["start"])],
+        )
+        save_model(model, folder, tokenizer=self._start, provenance=made)
+
+    def _packed(self, rows: RowSet) -> list[PackedRow]:
+        # A conversation of n tokens takes n - 1 places: what follows the last is not known.
+        fit = [one for one in self._encoded(rows) if len(one.ids) - 1 <= self._length and one.learnt.any()]
+        if not fit:
+            raise UserError("No conversation of {name} fits into {length} tokens. Raise the recipe's length.",
+                            name=rows.name, length=self._length)  # fmt: skip
+        return pack(fit, self._length)
+
+    def _encoded(self, rows: RowSet) -> list[Conversation]:
+        """The conversations as ids, from the cache when these rows were encoded by this tokenizer before."""
+        known = hashlib.sha256((self._start / "tokenizer.json").read_bytes())
+        known.update(f"{rows.facts['sha256']}:{_VERSION}".encode())
+        file = self._work / "conversations" / f"{known.hexdigest()[:20]}.npz"
+        if file.is_file():
+            with np.load(file) as held:
+                ids, learnt, ends = held["ids"], held["learnt"], held["ends"]
+        else:
+            tokenizer = tokenizer_of(self._start)
+            encoded = [self._encode(tokenizer, row, rows.name) for row in rows.rows]
+            ids = np.concatenate([np.array(one, dtype=np.int32) for one, _l in encoded])
+            learnt = np.concatenate([np.array(one, dtype=np.bool_) for _i, one in encoded])
+            ends = np.cumsum([len(one) for one, _l in encoded])
+            file.parent.mkdir(parents=True, exist_ok=True)
+            new = file.with_name(f".{file.name}")
+            np.savez(new, ids=ids, learnt=learnt, ends=ends)
+            new.replace(file)
+        starts = [0, *ends[:-1].tolist()]
+        return [Conversation(ids[a:b], learnt[a:b]) for a, b in zip(starts, ends.tolist(), strict=True)]
+
+    def _encode(self, tokenizer: Any, row: Mapping[str, Any], name: str) -> tuple[list[int], list[bool]]:
+        if not isinstance(row.get("messages"), list):
+            raise UserError("The rows of {name} have no field {field!r}; they have {known}.", name=name,
+                            field="messages", known=", ".join(row))  # fmt: skip
+        return encode_chat(tokenizer, row["messages"], row.get("tools") or ())
+
+    def _collate(self, rows: Sequence[PackedRow]) -> ChatBatch:
+        shape = (len(rows), self._length)
+        ids, positions = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+        targets, documents = np.full(shape, IGNORED, dtype=np.int64), np.full(shape, -1, dtype=np.int64)
+        for r, row in enumerate(rows):
+            at = 0
+            for number, one in enumerate(row):
+                n = len(one.ids) - 1
+                place = slice(at, at + n)
+                ids[r, place] = one.ids[:-1]
+                targets[r, place] = np.where(one.learnt[1:], one.ids[1:], IGNORED)
+                documents[r, place] = number
+                positions[r, place] = np.arange(n)
+                at += n
+        return ChatBatch(*map(torch.from_numpy, (ids, targets, documents, positions)))
+
+
+def pack(conversations: Sequence[Conversation], length: int) -> list[PackedRow]:
+    """Rows of at most `length` places, longest conversations first into the fullest row that has room."""
+    rows: list[PackedRow] = []
+    for first in range(0, len(conversations), _WINDOW):
+        window = sorted(conversations[first : first + _WINDOW], key=lambda one: -len(one.ids))
+        made: list[tuple[int, list[Conversation]]] = []
+        for one in window:
+            need = len(one.ids) - 1
+            room = [(length - used - need, n) for n, (used, _held) in enumerate(made) if used + need <= length]
+            if room:
+                _left, n = min(room)
+                made[n] = (made[n][0] + need, [*made[n][1], one])
+            else:
+                made.append((need, [one]))
+        rows += [held for _used, held in made]
+    return rows
