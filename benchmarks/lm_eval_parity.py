@@ -98,6 +98,7 @@ def _tiny(folder: Path) -> Path:
     )  # fmt: skip
     model = Decoder(config)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    loss = torch.zeros(())
     for _step in range(STEPS):
         starts = torch.randint(0, len(ids) - 129, (16,))
         rows = torch.stack([ids[start : start + 129] for start in starts])

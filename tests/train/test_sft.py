@@ -1,5 +1,6 @@
 """The stage that fine-tunes on conversations."""
 
+import json
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,8 @@ import numpy as np
 import pytest
 
 from dizuo.core.errors import UserError
-from dizuo.nn.chat import render_chat
-from dizuo.nn.checkpoint import read_provenance
+from dizuo.nn.chat import CHAT_TEMPLATE, render_chat
+from dizuo.nn.checkpoint import load_model, read_provenance
 from dizuo.train.recipe import parse_recipe
 from dizuo.train.sft import ChatTuning, Conversation, pack
 from dizuo.train.start import tokenizer_of
@@ -78,12 +79,16 @@ def test_rows_are_packed_without_loss_and_none_too_long() -> None:
     assert len(rows) < 1.1 * sum(len(one.ids) - 1 for one in made) / 128 + 2
 
 
-def test_tuning_lowers_the_loss_and_the_folder_keeps_the_chat_template(start: Path, tmp_path: Path) -> None:
+def test_tuning_lowers_the_loss_and_the_folder_gets_the_chat_template_and_ends_its_turns(
+    start: Path, tmp_path: Path
+) -> None:
     data = write_rows(tmp_path / "chat.jsonl", ROWS)
     lines = run(tmp_path / "run", recipe(start, data), 15)
     assert lines[-1]["val_loss"] < 0.7 * lines[0]["loss"]
     folder = tmp_path / "run" / "model"
-    assert "chat_template" in (folder / "tokenizer_config.json").read_text("utf-8")
+    told = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
+    assert told["chat_template"] == CHAT_TEMPLATE
+    assert load_model(folder).config.eos_ids == (0, tokenizer_of(start).token_to_id("<|im_end|>"))
     made = read_provenance(folder)
     assert made is not None
     assert made.parents == [str(start)]

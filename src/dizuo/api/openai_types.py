@@ -4,12 +4,12 @@ https://platform.openai.com/docs/api-reference. Citations ride as the protocol's
 with fields of ours beside the protocol's.
 """
 
-from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field
 
-from dizuo.api.requests import RequestBody, Text, unknown_parameter
+from dizuo.api.requests import RequestBody, Text
+from dizuo.core.errors import UserError
 from dizuo.core.messages import Message, ToolCall
 from dizuo.gateway.local_folders import Kind
 
@@ -36,7 +36,7 @@ class SentToolCall(RequestBody):
 
 class ChatMessage(RequestBody):
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Text | list[TextPart] = Field(description="may be null or missing beside tool_calls")
+    content: Text | list[TextPart] | None = Field(default=None, description="may only be missing beside tool_calls")
     name: Text | None = None
     tool_calls: list[SentToolCall] | None = Field(default=None, description="of an assistant's message")
     tool_call_id: Text | None = Field(default=None, description="of a tool's message: the call that it answers")
@@ -46,21 +46,24 @@ class ChatMessage(RequestBody):
     audio: None = None
     function_call: None = None
 
-    @model_validator(mode="before")
-    @classmethod
-    def _fields_of_the_role(cls, data: Any) -> Any:
-        if isinstance(data, Mapping):
-            of_role = {"tool_calls": "assistant", "tool_call_id": "tool"}
-            for name, role in of_role.items():
-                if data.get(name) is not None and data.get("role") != role:
-                    raise unknown_parameter(name, cls.model_fields.keys() - of_role.keys(), of_role)
-            if data.get("content") is None and data.get("tool_calls"):  # it said nothing, it called
-                return {**data, "content": ""}
-        return data
-
     def noun(self) -> Message:
-        """The message as models take it; parts are joined, and developers speak as the system does."""
-        text = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+        """The message as models take it; parts are joined, and developers speak as the system does.
+
+        Raises UserError for one that says nothing, or has what belongs to messages of another role.
+        """
+        for name, role in (("tool_calls", "assistant"), ("tool_call_id", "tool")):
+            if getattr(self, name) and self.role != role:
+                raise UserError(
+                    "A message of the role {found!r} has {name!r}, which belongs to the role {role!r}.",
+                    found=self.role,
+                    name=name,
+                    role=role,
+                    param=f"messages.{name}",
+                )
+        if self.content is None and not self.tool_calls:
+            raise UserError("A message of the role {role!r} has no content.", role=self.role, param="messages.content")
+        content = self.content or ""
+        text = content if isinstance(content, str) else "".join(part.text for part in content)
         calls = tuple(
             ToolCall(id=one.id, name=one.function.name, arguments=one.function.arguments)
             for one in self.tool_calls or ()

@@ -53,8 +53,10 @@ class Constraint:
         self._matcher = matcher
 
     def apply(self, logits: "torch.Tensor") -> None:
-        """Makes (V,) logits of tokens that may not come next -inf, in place. Raises ModelError-free RuntimeError when
-        the grammar became too large to follow."""
+        """Makes (V,) logits of tokens that may not come next -inf, in place.
+
+        Raises RuntimeError when the grammar became too large to follow.
+        """
         import torch
 
         allowed = torch.frombuffer(bytearray(self._matcher.compute_logit_bias()), dtype=torch.uint8)

@@ -5,9 +5,11 @@ that is still being read. Shapes: N new tokens, H heads, G key-value heads, S to
 C channels, V vocabulary.
 """
 
+import mmap
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -63,8 +65,8 @@ class SlotModel(Protocol):
 class SlotCache:
     """Keys and values of every layer, (slots, 2G, S, D): the keys of a slot, then its values.
 
-    Memory: slots · S · layers · 2·G·D numbers at most. The system hands out pages when they are first written, so a
-    quiet server has a few of them only.
+    Memory: slots · S · layers · 2·G·D numbers at most (`TextEngine` keeps that under 4 GiB by fewer slots or a shorter
+    context). The system hands out pages when they are first written, so a quiet server has a few of them only.
     """
 
     def __init__(self, slots: int, tokens: int, layers: int, groups: int, width: int) -> None:
@@ -199,9 +201,17 @@ def _spans(segments: Sequence[Segment]) -> list[tuple[int, int]]:
 def _lazy_zeros(shape: tuple[int, ...]) -> torch.Tensor:
     """Zeros whose pages exist once they are written: `torch.zeros` writes them all.
 
-    What is masked is multiplied by 0, and an uninitialised number may be NaN.
+    They must be zeros: what is masked is multiplied by 0, and an uninitialised number may be NaN. The pages must be
+    small: with huge ones the first token of a text was measured to take 80 ms, because every head of a slot lies on a
+    page of its own that is cleared first, and a few short texts held the memory of full slots.
     """
-    return torch.from_numpy(np.zeros(shape, dtype=np.float32))
+    count = int(np.prod(shape))
+    if not hasattr(mmap, "MADV_NOHUGEPAGE"):
+        return torch.from_numpy(np.zeros(shape, dtype=np.float32))
+    pages = mmap.mmap(-1, max(count * 4, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with suppress(OSError):  # a kernel without huge pages
+        pages.madvise(mmap.MADV_NOHUGEPAGE)
+    return torch.frombuffer(pages, dtype=torch.float32, count=count).view(shape)
 
 
 def _shares(segments: Sequence[Segment], parts: int) -> list[Sequence[Segment]]:

@@ -5,8 +5,11 @@ sees another.
 """
 
 import hashlib
+import json
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from torch import nn
 
 from dizuo.core.errors import UserError
 from dizuo.nn.attention import document_mask
-from dizuo.nn.chat import encode_chat
+from dizuo.nn.chat import CHAT_TEMPLATE, IM_END, encode_chat
 from dizuo.nn.checkpoint import Provenance, inherited_data, load_model, save_model
 from dizuo.nn.cross_entropy import IGNORED
 from dizuo.nn.decoder import Decoder
@@ -108,7 +111,11 @@ class ChatTuning:
         return {"val_loss": losses / tokens, **scores} if tokens else {}
 
     def finish(self, model: nn.Module, folder: Path, provenance: Made) -> None:
-        """Writes the decoder with the tokenizer and the chat template of its start."""
+        """Writes the decoder, which now ends its turns, with the chat template that it was trained with."""
+        assert isinstance(model, Decoder)
+        tokenizer = tokenizer_of(self._start)
+        ends = dict.fromkeys((*model.config.eos_ids, tokenizer.token_to_id(IM_END)))
+        model.config = replace(model.config, eos_ids=tuple(one for one in ends if one is not None))
         made = Provenance(
             recipe=provenance.recipe,
             data=[*self._facts, *inherited_data(self._start)],
@@ -116,7 +123,17 @@ class ChatTuning:
             scores=provenance.scores,
             parents=[str(provenance.recipe["model"]["start"])],
         )
-        save_model(model, folder, tokenizer=self._start, provenance=made)
+        with tempfile.TemporaryDirectory() as place:
+            shutil.copyfile(self._start / "tokenizer.json", Path(place, "tokenizer.json"))
+            file = self._start / "tokenizer_config.json"
+            config = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+            config |= {
+                "tokenizer_class": "PreTrainedTokenizerFast",
+                "eos_token": IM_END,
+                "chat_template": CHAT_TEMPLATE,
+            }
+            Path(place, file.name).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", "utf-8")
+            save_model(model, folder, tokenizer=Path(place), provenance=made)
 
     def _packed(self, rows: RowSet) -> list[PackedRow]:
         # A conversation of n tokens takes n - 1 places: what follows the last is not known.
