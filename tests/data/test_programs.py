@@ -19,8 +19,9 @@ ARTICLE = {
     "id": "enwiki:1",
     "text": "Anna Berg\n\nAnna Berg (born 1912) was a painter. She was born in Oslo on 4 May 1912. The Blue Gate was "
     "painted by Anna Berg in 1931. She moved to Bergen in 1940 and founded the Harbour School. The Harbour School had "
-    "300 pupils. In 1952 the Harbour School was closed by the city.\n\n## Later years\n\nHer brother Jonas Berg lived in "
-    "Lima. Jonas Berg wrote three books about the city of Lima, and he was elected to its council in 1960. He died in 1971.",
+    "300 pupils. In 1952 the Harbour School was closed by the city.\n\n## Later years\n\nHer brother Jonas Berg lived "
+    "in Lima. Jonas Berg wrote three books about the city of Lima, and he was elected to its council in 1960. "
+    "He died in 1971.",
 }
 ARTICLE_ZH = {
     "id": "zhwiki:1",

@@ -78,7 +78,11 @@ def _lines(models: "Models", name: str, kind: Kind, text: str, passages: list[st
         "translation": lambda: models.translator(name).translate([text]),
     }
     if kind not in ways:
-        raise UserError("The model {name} is of the kind {kind}: it answers nothing by itself.", name=name, kind=Note(template=KIND_NAMES[kind]))
+        raise UserError(
+            "The model {name} is of the kind {kind}: it answers nothing by itself.",
+            name=name,
+            kind=Note(template=KIND_NAMES[kind]),
+        )
     return ways[kind]()
 
 

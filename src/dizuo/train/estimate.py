@@ -35,8 +35,8 @@ _USABLE = 0.9
 class Rehearsing(Protocol):
     """A stage that can make a model and a batch like the real ones without its data."""
 
-    def rehearse(self, recipe: Recipe, rows: int) -> tuple[nn.Module, Any]:
-        """The model, and a batch of so many rows."""
+    def rehearse(self, recipe: Recipe, rows: int, work: Path) -> tuple[nn.Module, Any]:
+        """The model, and a batch of so many rows; `work` as in `Stage.prepare`."""
         ...
 
 
@@ -154,7 +154,7 @@ def _refuse_giant(recipe: Recipe, world: World) -> None:
 
 def _rehearsal(stage: Stage, recipe: Recipe, rows: int, folder: Path) -> tuple[nn.Module, Any]:
     if isinstance(stage, Rehearsing):
-        return stage.rehearse(recipe, rows)
+        return stage.rehearse(recipe, rows, folder / ".cache")
     stage.prepare(recipe, folder / ".cache")
     batch, _state = next(stage.batches(recipe, None, 0, recipe.batch // rows))
     return stage.model(recipe), batch

@@ -51,6 +51,10 @@ class Objective(Protocol):
         """A fresh model of the kind that answers. Raises UserError when the recipe's family is of another kind."""
         ...
 
+    def start(self, model: nn.Module) -> nn.Module | None:
+        """A model that a checkpoint holds, made ready to go on; None when it is of another kind."""
+        ...
+
     def ask(self, batch: Batch, rows: Sequence[int]) -> Any:
         """Packed rows as questions; `rows` are the numbers of the rows, from which their noise is drawn."""
         ...
@@ -91,6 +95,9 @@ class Causal:
             pad_id=self._marks.pad,
         )
 
+    def start(self, model: nn.Module) -> nn.Module | None:
+        return model if isinstance(model, Decoder) else None
+
     def ask(self, batch: Batch, rows: Sequence[int]) -> Batch:
         return batch
 
@@ -114,11 +121,7 @@ class MaskedLanguageModel(nn.Module):
         self.transform = nn.Linear(channels, channels)
         self.norm = nn.LayerNorm(channels, eps=encoder.config.norm_eps)
         self.bias = nn.Parameter(torch.zeros(encoder.config.vocab_size))
-        for name, weight in self.named_parameters():
-            if weight.ndim == 2:
-                nn.init.trunc_normal_(weight, std=0.02)
-            elif name.endswith("bias"):
-                nn.init.zeros_(weight)
+        _init_bert(self.transform)
 
     def forward(
         self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, targets: torch.Tensor
@@ -153,7 +156,11 @@ class Masked:
             hidden=sizes.hidden or _hidden(sizes.channels, _WIDTH),
             positions=sizes.positions or recipe.length,
         )
+        _init_bert(encoder)
         return MaskedLanguageModel(encoder)
+
+    def start(self, model: nn.Module) -> nn.Module | None:
+        return MaskedLanguageModel(model) if isinstance(model, Encoder) else None
 
     def ask(self, batch: Batch, rows: Sequence[int]) -> Batch:
         """`targets` become the hidden tokens, at their own places."""
@@ -224,6 +231,9 @@ class Spans:
             start_id=self._marks.pad,
         )
 
+    def start(self, model: nn.Module) -> nn.Module | None:
+        return model if isinstance(model, EncoderDecoder) else None
+
     def ask(self, batch: Batch, rows: Sequence[int]) -> SpanBatch:
         sources, targets = [], []
         for row, number in enumerate(rows):
@@ -275,6 +285,15 @@ def _composition(total: int, parts: int, draw: torch.Generator) -> list[int]:
 
 
 OBJECTIVES: dict[str, type[Causal] | type[Masked] | type[Spans]] = {"causal": Causal, "masked": Masked, "span": Spans}
+
+
+def _init_bert(module: nn.Module) -> None:
+    """N(0, 0.02), cut at twice that, for matrices, and 0 for biases, as BERT begins."""
+    for name, weight in module.named_parameters():
+        if weight.ndim == 2:
+            nn.init.trunc_normal_(weight, std=0.02, a=-0.04, b=0.04)
+        elif name.endswith("bias"):
+            nn.init.zeros_(weight)
 
 
 def _check_family(family: str, objective: str, known: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ class PretrainOptions:
     objective: Literal["causal", "masked", "span"] = "causal"
     vocab_size: int = 8192  # entries of the tokenizer that is trained when the recipe names none
     evaluate_tokens: int = 65_536  # of each held-out set at most so many tokens are scored
+    filtered: bool = True  # near duplicates, and documents that share text with an evaluation set, are left out
 
 
 @dataclass(frozen=True)

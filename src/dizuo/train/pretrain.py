@@ -3,30 +3,31 @@
 import hashlib
 import itertools
 import json
-import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
 from torch import nn
 
+from dizuo.core.documents import Note
 from dizuo.core.errors import UserError
+from dizuo.data.dedup import Duplicates
+from dizuo.data.overlap import Overlap
 from dizuo.data.packing import Batch, PackedBatches
 from dizuo.data.shards import Shards, write_shards
 from dizuo.data.tokenizer import ENDOFTEXT, PAD, SPECIALS, balanced, load_tokenizer, train_tokenizer
-from dizuo.nn.checkpoint import Provenance, save_model
+from dizuo.nn.checkpoint import Provenance, inherited_data, load_model, save_model
 from dizuo.train.gradients import in_threads
 from dizuo.train.objectives import OBJECTIVES, Marks, Objective
 from dizuo.train.options import PretrainOptions
 from dizuo.train.recipe import Recipe, options
 from dizuo.train.run_folder import write_whole
-from dizuo.train.stage import Made
-from dizuo.train.texts import TextSource, open_text
-
-_log = logging.getLogger(__name__)
+from dizuo.train.stage import Made, doing
+from dizuo.train.start import start_folder
+from dizuo.train.texts import TextSource, data_folder, evaluation_sha256, open_text, present_evaluation_texts
 
 # More text makes the tokenizer no better and its training longer.
 _TOKENIZER_BYTES = 40_000_000
@@ -42,35 +43,58 @@ class Pretrain:
         """Trains the tokenizer, if the recipe names none, and encodes the text."""
         self._recipe = recipe
         self._options: PretrainOptions = options(recipe)
+        self._start = start_folder(recipe.model.start, work) if recipe.model.start else None
         sources = [open_text(one.name, one.split) for one in recipe.data]
-        self._tokenizer_file = _tokenizer(recipe, self._options.vocab_size, sources, work)
+        self._tokenizer_file = self._find_tokenizer(recipe, sources, work)
         tokenizer = load_tokenizer(self._tokenizer_file)
         self._bytes = _bytes_of_tokens(tokenizer)
         self._objective: Objective = OBJECTIVES[self._options.objective](_marks(tokenizer))
-        self._train = [_shards(source, "train", self._tokenizer_file, work) for source in sources]
-        held_out = {one.name: _shards(one, "val", self._tokenizer_file, work) for one in sources}
-        self._held_out = {name: shards for name, shards in held_out.items() if len(shards)}
+        shards = _Encoded(self._tokenizer_file, work, self._options.filtered)
+        self._train = [shards.learnt(source) for source in sources]
+        held_out = {source.name: shards.held_out(source) for source in sources}
+        self._held_out = {name: found for name, found in held_out.items() if len(found)}
         self._facts = [{**source.facts, "name": source.name, "sha256": source.sha256} for source in sources]
+        if self._start is not None:
+            self._facts += inherited_data(self._start)
 
     def model(self, recipe: Recipe) -> nn.Module:
-        """A fresh model."""
-        return self._objective.model(recipe)
+        """A fresh model, or the one that the recipe starts from."""
+        return self._made(recipe, self._start)
 
-    def rehearse(self, recipe: Recipe, rows: int) -> tuple[nn.Module, Any]:
+    def rehearse(self, recipe: Recipe, rows: int, work: Path) -> tuple[nn.Module, Any]:
         """A model and a batch as they will be, of random tokens, without touching any data."""
         told: PretrainOptions = options(recipe)
-        size = told.vocab_size
-        if recipe.tokenizer is not None:
-            size = load_tokenizer(_named_tokenizer(recipe.tokenizer)).get_vocab_size()
+        start = start_folder(recipe.model.start, work) if recipe.model.start else None
+        named = recipe.tokenizer or start
+        size = told.vocab_size if named is None else load_tokenizer(_tokenizer_in(Path(named))).get_vocab_size()
         count = len(SPECIALS)
-        marks = Marks(0, 1, 2, tuple(range(3, count)), count, size)
-        self._objective = OBJECTIVES[told.objective](marks)
-        ids = torch.randint(
-            count, max(size, count + 1), (rows, recipe.length + 1), generator=torch.Generator().manual_seed(0)
-        )
+        self._objective = OBJECTIVES[told.objective](Marks(0, 1, 2, tuple(range(3, count)), count, size))
+        draw = torch.Generator().manual_seed(0)
+        ids = torch.randint(count, max(size, count + 1), (rows, recipe.length + 1), generator=draw)
         positions = torch.arange(recipe.length).expand(rows, -1)
         batch = Batch(ids[:, :-1], ids[:, 1:], torch.zeros_like(positions), positions)
-        return self._objective.model(recipe), self._objective.ask(batch, range(rows))
+        return self._made(recipe, start), self._objective.ask(batch, range(rows))
+
+    def _made(self, recipe: Recipe, start: Path | None) -> nn.Module:
+        if start is None:
+            return self._objective.model(recipe)
+        found = load_model(start)
+        model = self._objective.start(found)
+        if model is None:
+            raise UserError(
+                "{folder} is a {found}, which the objective {objective} cannot go on with.",
+                folder=start,
+                found=type(found).__name__,
+                objective=recipe.options["objective"],
+            )
+        return model.requires_grad_(True)
+
+    def _find_tokenizer(self, recipe: Recipe, sources: list[TextSource], work: Path) -> Path:
+        """The one that the recipe names, or its start's, or one trained on its text, each set by its weight."""
+        named = recipe.tokenizer or self._start
+        if named is not None:
+            return _tokenizer_in(Path(named))
+        return _trained_tokenizer(recipe, self._options.vocab_size, sources, work)
 
     def batches(
         self, recipe: Recipe, state: Mapping[str, Any] | None, rank: int, world: int
@@ -107,7 +131,13 @@ class Pretrain:
 
     def finish(self, model: nn.Module, folder: Path, made: Made) -> None:
         """Writes the model with its tokenizer."""
-        provenance = Provenance(recipe=made.recipe, data=self._facts, commit=made.commit, scores=made.scores)
+        provenance = Provenance(
+            recipe=made.recipe,
+            data=self._facts,
+            commit=made.commit,
+            scores=made.scores,
+            parents=[str(made.recipe["model"]["start"])] if self._start else [],
+        )
         save_model(self._objective.finished(model), folder, tokenizer=self._tokenizer_file, provenance=provenance)
 
     def _held_out_batches(self, shards: Shards) -> Iterator[Any]:
@@ -124,24 +154,17 @@ class Pretrain:
         return float(total), int(count), int(self._bytes[batch.targets[batch.targets >= 0]].sum())
 
 
-def _named_tokenizer(name: str) -> Path:
-    path = Path(name).expanduser()
+def _tokenizer_in(path: Path) -> Path:
+    path = path.expanduser()
     return path / "tokenizer.json" if path.is_dir() else path
 
 
-def _tokenizer(recipe: Recipe, vocab_size: int, sources: list[TextSource], work: Path) -> Path:
-    """tokenizer.json: the one that the recipe names, or one trained on its text, each set by its weight."""
-    if recipe.tokenizer is not None:
-        return _named_tokenizer(recipe.tokenizer)
+def _trained_tokenizer(recipe: Recipe, vocab_size: int, sources: list[TextSource], work: Path) -> Path:
     weights = [1.0 if one.weight is None else one.weight for one in recipe.data]
-    made_of = [
-        vocab_size,
-        _TOKENIZER_BYTES,
-        [[one.sha256, weight] for one, weight in zip(sources, weights, strict=True)],
-    ]
-    file = work / f"tokenizer-{_digest(made_of)}" / "tokenizer.json"
+    shares = [[one.sha256, weight] for one, weight in zip(sources, weights, strict=True)]
+    file = work / f"tokenizer-{_digest([vocab_size, _TOKENIZER_BYTES, shares])}" / "tokenizer.json"
     if not file.is_file():
-        _log.info("Training a tokenizer of %d entries.", vocab_size)
+        doing(Note(template="Training a tokenizer of {size} entries.", params={"size": vocab_size}))
         texts = (
             text
             for source, weight in zip(sources, weights, strict=True)
@@ -153,17 +176,40 @@ def _tokenizer(recipe: Recipe, vocab_size: int, sources: list[TextSource], work:
     return file
 
 
-def _shards(source: TextSource, part: Literal["train", "val"], tokenizer: Path, work: Path) -> Shards:
-    """The tokens of a source, encoded when they are first wanted with this tokenizer."""
-    made_of = [source.sha256, part, hashlib.sha256(tokenizer.read_bytes()).hexdigest()]
-    folder = work / f"shards-{_digest(made_of)}"
-    documents = source.documents if part == "train" else source.held_out
-    if not (folder / "manifest.json").is_file():
-        _log.info("Encoding %s (%s).", source.name, part)
-        write_shards(
-            documents(), tokenizer, folder, source={"name": source.name, "part": part, "sha256": source.sha256}
+class _Encoded:
+    """The texts of a recipe as tokens: encoded when they are first wanted with this tokenizer."""
+
+    def __init__(self, tokenizer: Path, work: Path, filtered: bool) -> None:
+        self._tokenizer, self._work, self._filtered = tokenizer, work, filtered
+        self._tokenizer_sha256 = hashlib.sha256(tokenizer.read_bytes()).hexdigest()
+        self._overlap: Overlap | None = None
+
+    def held_out(self, source: TextSource) -> Shards:
+        return self._shards(source, "val", source.held_out, {})
+
+    def learnt(self, source: TextSource) -> Shards:
+        if not self._filtered or source.ships:
+            return self._shards(source, "train", source.documents, {})
+        return self._shards(
+            source, "train", lambda: self._clean(source), {"filtered": evaluation_sha256(data_folder())}
         )
-    return Shards(folder)
+
+    def _clean(self, source: TextSource) -> Iterator[str]:
+        if self._overlap is None:
+            doing(Note(template="Reading the evaluation sets, whose text must not be learnt."))
+            self._overlap = Overlap(present_evaluation_texts(data_folder()))
+        return self._overlap.without(Duplicates().without(source.documents()))
+
+    def _shards(
+        self, source: TextSource, part: str, documents: Callable[[], Iterator[str]], more: Mapping[str, str]
+    ) -> Shards:
+        made_of = [source.sha256, part, self._tokenizer_sha256, *more.values()]
+        folder = self._work / f"shards-{_digest(made_of)}"
+        if not (folder / "manifest.json").is_file():
+            doing(Note(template="Encoding {name} ({part}).", params={"name": source.name, "part": part}))
+            told = {"name": source.name, "part": part, "sha256": source.sha256, **more}
+            write_shards(documents(), self._tokenizer, folder, source=told)
+        return Shards(folder)
 
 
 def _marks(tokenizer: Tokenizer) -> Marks:

@@ -103,8 +103,10 @@ class _Training:
         self._tell("preparing", recipe)
         from dizuo.train.distributed import join_world, leave_world, wait_for_all
         from dizuo.train.loop import train
-        from dizuo.train.stage import stage_class
+        from dizuo.train.stage import listen, stage_class
 
+        listen(lambda note: _log.info("%s", note))
+        listen(lambda note: self._tell("preparing", recipe, stage=note.model_dump()))
         world = join_world()
         stage = stage_class(recipe.stage)()
         if world.first:  # the others then find tokenizer and shards made
@@ -134,7 +136,9 @@ class _Training:
             time.sleep(_PARENT_EVERY_S)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    def _tell(self, state: Any, recipe: Recipe | None, *, message: str = "", error: Any = None) -> None:
+    def _tell(
+        self, state: Any, recipe: Recipe | None, *, message: str = "", error: Any = None, stage: Any = None
+    ) -> None:
         """Writes the status, in the first process; a full disk must not hide what went wrong."""
         if os.environ.get("RANK", "0") != "0":
             return
@@ -142,7 +146,12 @@ class _Training:
         steps = recipe.steps if recipe else 0
         try:
             self._folder.write_status(
-                state, steps if state == "done" else last.get("step", 0), steps, message=message, error=error
+                state,
+                steps if state == "done" else last.get("step", 0),
+                steps,
+                message=message,
+                error=error,
+                stage=stage,
             )
         except OSError:
             _log.exception("The status could not be written.")

@@ -54,10 +54,12 @@ class RunFolder:
         eta_s: float | None = None,
         message: str = "",
         error: Mapping[str, Any] | None = None,
+        stage: Mapping[str, Any] | None = None,
     ) -> None:
-        """Replaces the status. `error` is {"template", "params"} of a UserError."""
+        """Replaces the status. `error`, and what is done before the first step as `stage`, are {"template", "params"}."""
         status = {
             "state": state, "step": step, "steps": steps, "eta_s": eta_s, "message": message, "error": error,
+            "stage": stage,
         }  # fmt: skip
         write_whole(self._status, json.dumps(status, ensure_ascii=False).encode())
 

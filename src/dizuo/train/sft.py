@@ -106,7 +106,7 @@ class ChatTuning:
             for first in range(0, len(rows), 8):
                 loss, count = self.loss(model, self._collate(rows[first : first + 8]))
                 total, n = total + float(loss), n + count
-            scores[f"val_loss_{name.rpartition('/')[2]}"] = total / n
+            scores[f"val_loss/{name.rpartition('/')[2]}"] = total / n
             losses, tokens = losses + total, tokens + n
         return {"val_loss": losses / tokens, **scores} if tokens else {}
 

@@ -4,7 +4,7 @@ The loop knows steps, optimizers, checkpoints and processes; a stage knows data,
 is one module with a class that keeps to `Stage`, one line in `_STAGES`, and a recipe.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import nn
+
+from dizuo.core.documents import Note
 
 if TYPE_CHECKING:
     from dizuo.train.recipe import Recipe
@@ -75,6 +77,20 @@ class Made:
     recipe: dict[str, Any]
     commit: str
     scores: dict[str, float]
+
+
+_listeners: list[Callable[[Note], None]] = []
+
+
+def listen(listener: Callable[[Note], None]) -> None:
+    """From now on `listener` is told what stages are doing before their first step."""
+    _listeners.append(listener)
+
+
+def doing(note: Note) -> None:
+    """Says what is being done, by a stage whose preparation takes longer than a moment."""
+    for listener in _listeners:
+        listener(note)
 
 
 def stage_class(name: str) -> type[Stage]:

@@ -1,13 +1,15 @@
 """Where raw text comes from: a set of the catalogue, a file of the user's, or what ships with the package itself."""
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dizuo.data.sources import described, find, locate, own_path, read
+from dizuo.data.overlap import evaluation_texts
+from dizuo.data.sources import DataFile, data_sets, described, find, locate, own_path, read
 
 # Texts that are there without any download: the guide in both languages, and all that Dizuo is written in.
 GUIDE = "guide"
@@ -27,6 +29,7 @@ class TextSource:
     documents: Callable[[], Iterator[str]]
     held_out: Callable[[], Iterator[str]]
     facts: dict[str, Any] = field(default_factory=dict)  # for the model card
+    ships: bool = False  # written here, and no part of any evaluation set
 
 
 def data_folder() -> Path | None:
@@ -52,12 +55,34 @@ def open_text(name: str, split: str) -> TextSource:
     return _split(name, files, lambda: _texts(name, split), facts)
 
 
+def present_evaluation_texts(data: Path | None) -> dict[str, Iterator[str]]:
+    """The texts of those evaluation sets whose files are here."""
+    here = {name for name, files in _evaluation_files(data).items() if files}
+    return {name: texts for name, texts in evaluation_texts(data).items() if name in here}
+
+
+def evaluation_sha256(data: Path | None) -> str:
+    """Names the content of `present_evaluation_texts` without reading it: their files are checked when they are read."""
+    files = [[file.path, file.sha256] for found in _evaluation_files(data).values() for file in found]
+    return hashlib.sha256(json.dumps(files).encode()).hexdigest()
+
+
+def _evaluation_files(data: Path | None) -> dict[str, list[DataFile]]:
+    """By set, its files; an empty list where one of them is not here."""
+    sets = data_sets(data)
+    return {
+        name: list(sets[name].files) if data and all((data / one.path).is_file() for one in sets[name].files) else []
+        for name in evaluation_texts(data)
+    }
+
+
 def _texts(name: str, split: str) -> Iterator[str]:
     return (row["text"] for row in read(name, split, data_folder()) if row.get("text"))
 
 
 def _shipped(name: str, files: list[Path]) -> TextSource:
-    return _split(name, files, lambda: (file.read_text("utf-8") for file in files), {"licence": "Apache-2.0"})
+    source = _split(name, files, lambda: (file.read_text("utf-8") for file in files), {"licence": "Apache-2.0"})
+    return replace(source, ships=True)
 
 
 def _split(name: str, files: list[Path], texts: Callable[[], Iterable[str]], facts: dict[str, Any]) -> TextSource:
