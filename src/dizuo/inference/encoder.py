@@ -76,12 +76,12 @@ class TextEncoder:
     def _encoder(self) -> "Encoder":
         import torch
 
-        from dizuo.inference.packed import fastest_type, pack
+        from dizuo.inference.packed import fastest_type, pack_encoder
         from dizuo.nn.checkpoint import load_encoder
 
         torch.set_num_threads(1)
         encoder = load_encoder(self._folder)
-        pack(encoder, fastest_type())
+        pack_encoder(encoder, fastest_type())
         return encoder
 
     @once

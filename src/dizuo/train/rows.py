@@ -29,7 +29,9 @@ class RowSet:
         """What the model card says: the set as the catalogue describes it, with `rows` and their `sha256`."""
         known: dict[str, Any] = {"name": self.name, "split": self.split}
         if program := PROGRAMS.get(self.name):
+            credit = [find(one, data_folder()).attribution for one in program.sources]
             known |= {"about": program.about, "licence": program.licence, "sources": list(program.sources)}
+            known |= {"attribution": "; ".join(credit)} if credit else {}
         elif self.name in PARTS:
             known |= described(self.name, PARTS[self.name][0], data_folder()) | known
         else:

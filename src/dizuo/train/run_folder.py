@@ -56,7 +56,7 @@ class RunFolder:
         error: Mapping[str, Any] | None = None,
         stage: Mapping[str, Any] | None = None,
     ) -> None:
-        """Replaces the status. `error`, and what is done before the first step as `stage`, are {"template", "params"}."""
+        """Replaces the status. `error` and `stage`, what is done before the first step, are {"template", "params"}."""
         status = {
             "state": state, "step": step, "steps": steps, "eta_s": eta_s, "message": message, "error": error,
             "stage": stage,

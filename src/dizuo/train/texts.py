@@ -62,7 +62,7 @@ def present_evaluation_texts(data: Path | None) -> dict[str, Iterator[str]]:
 
 
 def evaluation_sha256(data: Path | None) -> str:
-    """Names the content of `present_evaluation_texts` without reading it: their files are checked when they are read."""
+    """Names the content of `present_evaluation_texts` without reading it; files are checked when they are read."""
     files = [[file.path, file.sha256] for found in _evaluation_files(data).values() for file in found]
     return hashlib.sha256(json.dumps(files).encode()).hexdigest()
 
