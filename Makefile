@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export DIZUO_DATA ?= $(wildcard ../shared/data)
 
 .DEFAULT_GOAL := help
-.PHONY: help install up demo test test-postgres check bench constraints clean
+.PHONY: help install up demo test test-postgres check bench bench-models constraints clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -42,6 +42,11 @@ check: install ## format, lint, types, import contract, language catalogue
 bench: install ## ours against LangChain + Chroma and LlamaIndex; how soon the server is ready
 	$(BIN)/python benchmarks/knowledge.py
 	$(BIN)/python benchmarks/startup.py
+
+bench-models: install ## the base against transformers, sentence-transformers, onnxruntime and llama.cpp (builds it)
+	$(BIN)/python benchmarks/embedding.py
+	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/generation.py
 
 constraints: install ## pin every dependency again
 	$(BIN)/python -m pip install --quiet uv

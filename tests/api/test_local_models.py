@@ -272,6 +272,7 @@ def test_a_stop_string_ends_the_text_before_it(ai: openai.OpenAI) -> None:
         ({"max_tokens": 0}, 400, "it is for echo"),
         ({"prompt": []}, 422, "prompt"),
         ({"prompt": [1, -1]}, 422, "prompt"),
+        ({"prompt": [1 << 40], "echo": True}, 422, "prompt"),
         ({"prompt": [99999]}, 400, "is no token of this model"),
         ({"prompt": ["a"] * 1500, "n": 2}, 400, "takes 2048"),
         ({"prompt": "long " * 300}, 400, "at most 128"),

@@ -50,8 +50,8 @@ def folders(tmp_path: Path) -> list[LocalFolder]:
 
 
 def test_an_engine_is_loaded_once_for_all_that_come_at_a_time(folders: list[LocalFolder]) -> None:
-    loading = Loading(takes_s=0.05)
-    engines = Engines(loading)
+    loading, go = Loading(), threading.Event()
+    engines = Engines(lambda folder: go.wait(10) and loading(folder))
     got: list[Any] = []
 
     def use() -> None:
@@ -61,8 +61,10 @@ def test_an_engine_is_loaded_once_for_all_that_come_at_a_time(folders: list[Loca
     threads = [threading.Thread(target=use) for _ in range(8)]
     for thread in threads:
         thread.start()
-    time.sleep(0.02)
+    while engines.state("local/a") == "idle":
+        time.sleep(0.001)
     assert engines.state("local/a") == "loading"
+    go.set()
     for thread in threads:
         thread.join()
     assert engines.state("local/a") == "loaded"
@@ -160,3 +162,21 @@ def test_who_goes_away_while_a_model_loads_leaves_it_free_for_others(folders: li
     asyncio.run(run())
     engines.close()
     assert loading.open() == []
+
+
+def test_many_who_wait_for_a_place_leave_threads_for_everybody_else(folders: list[LocalFolder]) -> None:
+    engines = Engines(Loading(), limit=1, waits_s=5)
+
+    async def wait_for_it() -> None:
+        async with engines.lease_async(folders[1]):
+            pass
+
+    async def run() -> None:
+        async with engines.lease_async(folders[0]):
+            waiting = [asyncio.create_task(wait_for_it()) for _ in range(40)]
+            await asyncio.sleep(0.05)
+            await asyncio.wait_for(asyncio.to_thread(bool), 3)
+        await asyncio.gather(*waiting)
+
+    asyncio.run(run())
+    engines.close()

@@ -87,6 +87,11 @@ def with_text(name: str, text: str) -> Callable[[Path], Any]:
     return lambda folder: (folder / name).write_text(text, "utf-8")
 
 
+def with_header(about: dict[str, Any]) -> Callable[[Path], Any]:
+    header = json.dumps({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 0]} | about}).encode()
+    return lambda folder: (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+
+
 def cut(folder: Path) -> None:
     weights = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
@@ -106,6 +111,8 @@ def cut(folder: Path) -> None:
         (with_text("tokenizer_config.json", '"a"'), "tokenizer_config.json is not JSON"),
         (with_text("model.safetensors", "no weights"), "not in the safetensors format"),
         (cut, "is cut off"),
+        (with_header({"data_offsets": ["a", "b"]}), "not in the safetensors format"),
+        (with_header({"shape": [2.5]}), "not in the safetensors format"),
     ],
 )
 def test_a_broken_folder_is_listed_with_what_is_wrong_and_breaks_nothing(

@@ -98,3 +98,24 @@ def test_a_model_that_names_no_end_cannot_be_constrained(tmp_path: Path) -> None
     with pytest.raises(UserError, match="eos_token_id"):
         engine.generate("Ada", SamplingOptions(regex="a"))
     engine.close()
+
+
+def _chained(count: int) -> dict[str, Any]:
+    """A schema whose definitions each name the next one."""
+    each: dict[str, Any] = {
+        f"a{n}": {"type": "object", "properties": {"p": {"$ref": f"#/$defs/a{n + 1}"}}} for n in range(count)
+    }
+    return {"$ref": "#/$defs/a0", "$defs": each | {f"a{count}": {"type": "null"}}}
+
+
+def test_a_chain_of_references_that_overflowed_the_stack_is_followed(engine: TextEngine) -> None:
+    engine.generate("Ada", SamplingOptions(json_schema=_chained(1200), max_tokens=2)).wait()
+
+
+def test_a_schema_too_large_or_too_deep_is_refused(engine: TextEngine) -> None:
+    deep: dict[str, Any] = {"type": "null"}
+    for _ in range(3000):
+        deep = {"anyOf": [deep]}
+    for schema in (_chained(5000), deep):
+        with pytest.raises(UserError, match="cannot be followed"):
+            engine.generate("Ada", SamplingOptions(json_schema=schema, max_tokens=2))

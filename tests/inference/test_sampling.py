@@ -117,3 +117,22 @@ def test_a_row_that_is_not_finite_gives_no_token_and_leaves_the_others() -> None
 def test_an_option_out_of_its_range_is_refused_by_name(wrong: dict[str, object]) -> None:
     with pytest.raises(UserError, match=rf"{next(iter(wrong)).split('_')[0]}"):
         SamplingOptions(**wrong)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_grammar_that_fails_leaves_the_others_logits_as_they_were() -> None:
+    class Broken:
+        def apply(self, logits: torch.Tensor) -> None:
+            raise RuntimeError("too large")
+
+    logits = torch.ones(2, VOCAB)
+    penalised, failing = SamplingOptions(repetition_penalty=2, seed=1), SamplingOptions()
+    with pytest.raises(RuntimeError):
+        choose(logits, [Sampler(penalised, [1, 2]), Sampler(failing, [1], Broken())])
+    assert bool((logits == 1).all())
+
+
+@pytest.mark.parametrize("temperature", [1e-300, 1e-38, 1e-6, 1e-5])
+def test_a_temperature_next_to_nothing_takes_the_likeliest(temperature: float) -> None:
+    logits = _logits()
+    options = SamplingOptions(temperature=temperature, seed=1)
+    assert choose(logits[None].clone(), [Sampler(options, [])]) == [int(logits.argmax())]

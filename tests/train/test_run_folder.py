@@ -46,3 +46,9 @@ def test_the_status_is_read_back(tmp_path: Path) -> None:
     assert folder.status() == {}
     folder.write_status("running", 3, 10, eta_s=7.5)
     assert folder.status()["eta_s"] == 7.5
+
+
+def test_a_status_that_a_power_cut_emptied_is_none(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    (tmp_path / "run/status.json").write_bytes(b"")
+    assert folder.status() == {}

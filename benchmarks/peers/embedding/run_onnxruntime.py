@@ -27,7 +27,7 @@ def main() -> None:
             encodings = tokenizer.encode_batch([texts[i] for i in rows])
             ids = np.array([one.ids for one in encodings])
             mask = np.array([one.attention_mask for one in encodings])
-            (hidden,) = session.run(None, {"ids": ids, "mask": mask})
+            hidden = np.asarray(session.run(None, {"ids": ids, "mask": mask})[0])
             weights = mask[..., None].astype(np.float32)
             pooled = (hidden * weights).sum(1) / weights.sum(1)
             vectors[rows] = pooled / np.linalg.norm(pooled, axis=1, keepdims=True)

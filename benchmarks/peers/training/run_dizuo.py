@@ -14,17 +14,23 @@ from dizuo.nn.checkpoint import load_model
 from dizuo.train.distributed import join_world
 from dizuo.train.loop import train
 from dizuo.train.objectives import Causal, Marks
-from dizuo.train.pretrain import Pretrain
+from dizuo.train.options import PretrainOptions
 from dizuo.train.recipe import Recipe, parse_recipe
 from dizuo.train.run_folder import RunFolder
+from dizuo.train.stage import Made
 
 
-class Given(Pretrain):
-    """Pretraining from the task's weights on the task's rows."""
+class Given:
+    """A stage: the next token, as in pretraining, from the task's weights on the task's rows."""
+
+    Options = PretrainOptions
 
     def __init__(self, task: Task) -> None:
         self._task, self._given = task, task.rows()
         self._objective = Causal(Marks(0, 0, 0, (), 0, 0))
+
+    def prepare(self, recipe: Recipe, work: Path) -> None:
+        """Everything is there."""
 
     def model(self, recipe: Recipe) -> nn.Module:
         return load_model(self._task.model)
@@ -38,8 +44,14 @@ class Given(Pretrain):
             targets = torch.cat((ids[:, 1:], torch.full((share, 1), IGNORE)), dim=1)
             yield Batch(ids, targets, torch.zeros_like(ids), torch.arange(ids.shape[1]).expand_as(ids)), {}
 
+    def loss(self, model: nn.Module, batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._objective.loss(model, batch)
+
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         return {}
+
+    def finish(self, model: nn.Module, folder: Path, provenance: Made) -> None:
+        """Never reached: the benchmark ends before the last step."""
 
 
 def main() -> None:

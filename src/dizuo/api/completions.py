@@ -26,7 +26,7 @@ from dizuo.core.protocols import CompletionModel
 routes = router("/v1", "OpenAI protocol")
 
 MAX_CHOICES = 2048  # of one request, all prompts together
-_Token = Annotated[int, Field(ge=0)]
+_Token = Annotated[int, Field(ge=0, lt=2**32)]
 _Prompt = Text | Annotated[list[_Token], Field(min_length=1)]
 
 

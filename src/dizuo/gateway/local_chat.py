@@ -1,5 +1,6 @@
 """A local model that chats: messages by the model's own template to tokens, tokens to events."""
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
@@ -51,7 +52,8 @@ class LocalChatModel:
                     tools = ()
                 else:
                     sampling["grammar"] = _alone(sampling, grammar)
-            ids = engine.apply_chat_template([_as_json(message) for message in messages], list(tools) or None)
+            said = [_as_json(message) for message in messages]
+            ids = await asyncio.to_thread(engine.apply_chat_template, said, list(tools) or None)
             events = events_of(engine, ids, sampling)
             async with aclosing(_with_calls(events) if tools else events) as stream:
                 async for event in stream:

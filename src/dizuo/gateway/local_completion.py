@@ -28,6 +28,7 @@ _OPTIONS = SAMPLING | {"echo", "logprobs", "response_format", "stop", "user"}
 # What a model's own generation_config.json may say it is best asked with.
 _DEFAULTS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 _SEED_LIMIT = 1 << 63
+_RULE_CHARS = 10_000  # of a regex or a grammar; a longer one can hold up everyone's next token for seconds
 
 
 class LocalCompletionModel:
@@ -49,7 +50,7 @@ class LocalCompletionModel:
         if echo and top is not None:
             sampling["prompt_logprobs"] = top
         async with self._engines.lease_async(self._folder) as engine:
-            ids, hidden = _encoded(engine, prompt)
+            ids, hidden = await asyncio.to_thread(_encoded, engine, prompt)
             if echo and (top is None or len(ids) == 0):
                 yield TextDelta(text=prompt if isinstance(prompt, str) else engine.tokenizer.decode(ids, False))
             async with aclosing(events_of(engine, ids, sampling, hidden if echo else ())) as events:
@@ -99,7 +100,13 @@ async def _deltas(engine: Any, ids: Sequence[int], sampling: Mapping[str, Any]) 
             return
 
     # In a thread: the first constraint of a model takes up to a second to compile.
-    generation = await asyncio.to_thread(engine.generate, ids, sampling_options(sampling), deliver)
+    begun = asyncio.ensure_future(asyncio.to_thread(engine.generate, ids, sampling_options(sampling), deliver))
+    try:
+        generation = await asyncio.shield(begun)
+    except asyncio.CancelledError:
+        # Nobody waits any longer, but the thread goes on: what it begins must end.
+        begun.add_done_callback(lambda done: None if done.exception() else done.result().cancel())
+        raise
     try:
         while True:
             delta = await came.get()
@@ -194,7 +201,7 @@ def _format(wanted: Any) -> dict[str, Any]:
             if isinstance(schema, dict):
                 return {"json_schema": schema}
         case "regex" | "grammar":
-            if isinstance(wanted.get(kind), str):
+            if isinstance(wanted.get(kind), str) and len(wanted[kind]) <= _RULE_CHARS:
                 return {kind: wanted[kind]}
         case _:
             pass
@@ -202,7 +209,7 @@ def _format(wanted: Any) -> dict[str, Any]:
         "response_format is {value}; it must be one of {known}.",
         value=json.dumps(wanted, ensure_ascii=False)[:200],
         known='{"type": "text"}, {"type": "json_object"}, {"type": "json_schema", "json_schema": {"schema": …}}, '
-        '{"type": "regex", "regex": "…"}, {"type": "grammar", "grammar": "…"}',
+        f'{{"type": "regex", "regex": "…"}}, {{"type": "grammar", "grammar": "…"}} (at most {_RULE_CHARS} characters)',
         param="response_format",
     )
 

@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 MAX_LOADED = 4
 # As long as a reader waits for a model that others keep busy.
 WAITS_S = 120.0
+_WAITING = 32
 # Memory that loading takes, against the size of the files: half precision becomes float32, and weights are laid out
 # anew for the processor while the first copy is still there.
 _MEMORY_FACTOR = 2.2
@@ -53,6 +55,8 @@ class Engines:
         self._waits_s = waits_s
         self._slots: dict[str, _Slot] = {}
         self._changed = threading.Condition()
+        # Tasks that wait for an engine wait in threads of their own: pages and answers need asyncio's few.
+        self._entrance = ThreadPoolExecutor(_WAITING, thread_name_prefix="local-engine")
 
     def state(self, name: str) -> State:
         with self._changed:
@@ -75,7 +79,7 @@ class Engines:
     @asynccontextmanager
     async def lease_async(self, folder: LocalFolder) -> AsyncIterator[Any]:
         """The same for a task: loads in a thread."""
-        entering = asyncio.ensure_future(asyncio.to_thread(self._enter, folder))
+        entering = asyncio.get_running_loop().run_in_executor(self._entrance, self._enter, folder)
         try:
             slot = await asyncio.shield(entering)
         except asyncio.CancelledError:

@@ -5,6 +5,7 @@ Only `config.json`, `dizuo.json` and the header of the weights are read here: a 
 
 import json
 import math
+import operator
 import re
 import shutil
 import struct
@@ -344,8 +345,12 @@ def _parameters(file: Path) -> int:
     try:
         tensors: dict[str, Any] = json.loads(header)
         tensors.pop("__metadata__", None)
-        end = max((tensor["data_offsets"][1] for tensor in tensors.values()), default=0)
-        total = sum(math.prod(t["shape"]) for name, t in tensors.items() if not name.endswith((".scale", "_scale")))
+        end = max((operator.index(tensor["data_offsets"][1]) for tensor in tensors.values()), default=0)
+        total = sum(
+            math.prod(map(operator.index, tensor["shape"]))
+            for name, tensor in tensors.items()
+            if not name.endswith((".scale", "_scale"))
+        )
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
         raise UserError(
             "{file} is cut off or is not in the safetensors format. Copy it again.", file=file.name

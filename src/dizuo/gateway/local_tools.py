@@ -23,7 +23,7 @@ def grammar(
     """A Lark grammar for llguidance: text or calls ("auto"), calls only ("required", or one tool by name).
 
     None where nothing may be called. `several` calls may follow one another. `marks` are the grammar's names of the
-    two tokens that enclose a call, None where they are no tokens of their own.
+    two tokens that enclose a call, None where they are no tokens of their own. Text never begins as a call does.
     Raises UserError for a choice that is none of the tools.
     """
     if choice == "none":
@@ -40,12 +40,14 @@ def grammar(
                 param="tool_choice",
             )
         several = False
-    schema = {"anyOf": [_schema(one) for one in functions], "x-guidance": {"whitespace_pattern": "[ ]?"}}
     begin, end = marks or (json.dumps(OPEN), json.dumps(CLOSE))
     calls = "call+" if several else "call"
     start = calls if choice == "required" or isinstance(choice, dict) else f"TEXT | {calls}"
-    text = "" if start == calls else "TEXT: /(.|\\n)+/\n"
-    return f"start: {start}\n{text}call: {begin} arguments {end}\narguments: %json {json.dumps(schema)}\n"
+    # A text that began like a call would be read as one, whatever it names.
+    text = "" if start == calls else f"TEXT: /(?s:.+)/ & ~/(?s:\\s*{OPEN}.*)/\n"
+    each = "".join(_rules(number, function) for number, function in enumerate(functions))
+    which = " | ".join(f"object{number}" for number in range(len(functions)))
+    return f'start: {start}\n{text}call: {begin} ({which}) {end}\nblank: " "?\n{each}'
 
 
 def read(written: str) -> list[ToolCall]:
@@ -69,11 +71,10 @@ def begins(written: str) -> bool | None:
     return None if OPEN.startswith(start) else False
 
 
-def _schema(function: Mapping[str, Any]) -> dict[str, Any]:
+def _rules(number: int, function: Mapping[str, Any]) -> str:
+    """The rules of one tool's call. Its schema stands alone: what it says of `#/$defs` is about itself."""
     parameters = function.get("parameters") or {"type": "object", "properties": {}, "additionalProperties": False}
-    return {
-        "type": "object",
-        "properties": {"name": {"const": function["name"]}, "arguments": parameters},
-        "required": ["name", "arguments"],
-        "additionalProperties": False,
-    }
+    schema = {**parameters, "x-guidance": {"whitespace_pattern": "[ ]?"}}
+    name = json.dumps(json.dumps(function["name"]), ensure_ascii=False)
+    parts = [r'"{"', r'"\"name\":"', name, '","', r'"\"arguments\":"', f"arguments{number}", '"}"']
+    return f"object{number}: {' blank '.join(parts)}\narguments{number}: %json {json.dumps(schema)}\n"

@@ -33,6 +33,7 @@ BASE_URLS = {
 }
 # A writer of fewer parameters errs so often that whoever reads it has to be told.
 SMALL_PARAMETERS = 1_000_000_000
+_CARD_CHARS = 100_000  # several times as long as real ones
 
 # What people call the kinds.
 KIND_NAMES: dict[Kind, str] = {
@@ -130,11 +131,14 @@ class Models:
         return known[name]
 
     def card(self, name: str) -> str:
-        """The README.md of a local model: Markdown of whoever made it. Empty where there is none."""
+        """The README.md of a local model: Markdown of whoever made it. Empty where there is none; a long one is cut."""
         if not self._folders.has(name):
             return ""
         file = self._folders.get(name).path / "README.md"
-        return file.read_text("utf-8", errors="replace") if file.is_file() else ""
+        if not file.is_file():
+            return ""
+        with file.open(encoding="utf-8", errors="replace") as card:
+            return card.read(_CARD_CHARS)
 
     def provenance(self, name: str) -> dict[str, Any]:
         """How a local model was made, as its dizuo.json says; empty where nothing does."""

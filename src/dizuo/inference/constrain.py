@@ -4,8 +4,10 @@ A text that ended by itself (`finish_reason` "stop") always parses. One that max
 """
 
 import json
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, TypeVar
 
 from dizuo.core.errors import UserError
 from dizuo.inference.sampling import SamplingOptions
@@ -17,6 +19,13 @@ if TYPE_CHECKING:
 
 # Between the parts of a JSON text at most one space: small models like to go on with blank lines for ever.
 _JSON_BLANKS = r"[ ]?"
+# The compiler calls itself for every rule that a rule names, and a stack that is full ends the whole process: with
+# 8 MB that was a schema of 1,000 references. These two together were measured to hold the worst of many shapes.
+_RULE_CHARS = 128 << 10
+_STACK_BYTES = 512 << 20  # reserved, and taken only as far as it is used
+
+Result = TypeVar("Result")
+_stack_size = threading.Lock()  # one setting for the whole process
 
 
 class Constraints:
@@ -38,8 +47,8 @@ class Constraints:
         from llguidance import LLMatcher
 
         try:
-            matcher = LLMatcher(self._tokenizer, _grammar(options), log_level=0)
-        except ValueError as error:
+            matcher = _with_deep_stack(lambda: LLMatcher(self._tokenizer, _grammar(options), log_level=0))
+        except (ValueError, RecursionError) as error:
             raise _wrong(options, str(error)) from error
         if matcher.is_error():
             raise _wrong(options, matcher.get_error())
@@ -73,15 +82,38 @@ class Constraint:
 
 
 def _grammar(options: SamplingOptions) -> str:
+    """Raises ValueError or RecursionError for a rule that is too large."""
     from llguidance import LLMatcher
 
+    schema = options.json_schema
+    text = options.regex or options.grammar or (schema if isinstance(schema, str) else json.dumps(schema))
+    if len(text) > _RULE_CHARS:
+        raise ValueError(f"it has {len(text)} characters; at most {_RULE_CHARS} can be followed")
     if options.regex is not None:
         return LLMatcher.grammar_from_regex(options.regex)
     if options.grammar is not None:
         return LLMatcher.grammar_from_lark(options.grammar)
-    schema = options.json_schema
-    text = schema if isinstance(schema, str) else json.dumps(schema)
     return LLMatcher.grammar_from_json_schema(text, overrides={"whitespace_pattern": _JSON_BLANKS})
+
+
+def _with_deep_stack(make: "Callable[[], Result]") -> Result:
+    """What `make` returns or raises, called where it may call itself deeply."""
+    made: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            made.set_result(make())
+        except BaseException as error:
+            made.set_exception(error)
+
+    with _stack_size:
+        usual = threading.stack_size(_STACK_BYTES)
+        try:
+            thread = threading.Thread(target=run, name="constraint", daemon=True)
+            thread.start()
+        finally:
+            threading.stack_size(usual)
+    return made.result()
 
 
 def _wrong(options: SamplingOptions, reason: str) -> UserError:

@@ -5,7 +5,7 @@ import queue
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -17,9 +17,6 @@ from dizuo.inference.kv import DecoderSlots, ForeignSlots, SlotCache, SlotModel
 from dizuo.inference.quantize import arranged, precision_of
 from dizuo.inference.sampling import SamplingOptions
 from dizuo.inference.scheduler import Counts, Scheduler, Text, TokenDelta, TokenLogprob
-
-if TYPE_CHECKING:
-    pass
 
 # Keys and values of all slots take no more than this; the context, then the slots, become fewer where they would.
 _KV_LIMIT_BYTES = 4 << 30
@@ -245,6 +242,7 @@ def _load(folder: Path, slots: int, max_tokens: int | None) -> _Loaded:
     per_token = SlotCache.bytes_per_token(config)
     context = min(context, max(_KV_LIMIT_BYTES // (_LEAST_SLOTS * per_token), 1))
     slots = max(min(slots, _KV_LIMIT_BYTES // (context * per_token)), 1)
+    decoder.config = replace(config, positions=context)  # angles are laid out for what is read only
     return _Loaded(
         DecoderSlots(arranged(decoder.requires_grad_(False), precision_of(folder)), slots, context),
         slots,

@@ -8,7 +8,7 @@ C channels, V vocabulary.
 import mmap
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -57,6 +57,10 @@ class SlotModel(Protocol):
         """The first `count` tokens that one slot holds become the content of another."""
         ...
 
+    def clear(self, slot: int, count: int) -> None:
+        """Forgets the first `count` tokens of a slot, numbers that are none among them."""
+        ...
+
     def close(self) -> None:
         """Ends threads of its own, where it has any."""
         ...
@@ -83,6 +87,11 @@ class SlotCache:
         """The first `count` tokens of one slot into another."""
         for one in self.layers:
             one[target, :, :count] = one[source, :, :count]
+
+    def clear(self, slot: int, count: int) -> None:
+        """Zeros for the first `count` tokens of a slot. A NaN there would reach those masked from it, as 0 · NaN."""
+        for one in self.layers:
+            one[slot, :, :count] = 0
 
 
 class Plan:
@@ -250,7 +259,10 @@ class DecoderSlots:
             self._helpers.submit(self._compute, piece, share)
             for piece, share in zip(pieces[1:], shares[1:], strict=True)
         ]
-        first = self._compute(pieces[0], shares[0])
+        try:
+            first = self._compute(pieces[0], shares[0])
+        finally:
+            wait(others)  # none may write into a slot that the next step gives to another text
         return torch.cat([first, *(other.result() for other in others)])
 
     def _compute(self, ids: torch.Tensor, segments: Sequence[Segment]) -> torch.Tensor:
@@ -268,6 +280,10 @@ class DecoderSlots:
     def copy(self, source: int, target: int, count: int) -> None:
         """As in `SlotModel`."""
         self._cache.copy(source, target, count)
+
+    def clear(self, slot: int, count: int) -> None:
+        """As in `SlotModel`."""
+        self._cache.clear(slot, count)
 
     def close(self) -> None:
         """As in `SlotModel`."""
@@ -301,6 +317,10 @@ class ForeignSlots:
         """As in `SlotModel`."""
         self._caches[target] = self._caches[source].copy()
         self._caches[target].cut(count)
+
+    def clear(self, slot: int, count: int) -> None:
+        """As in `SlotModel`."""
+        self._caches.pop(slot, None)
 
     def close(self) -> None:
         """As in `SlotModel`."""

@@ -1,5 +1,7 @@
 """Linear layers with their weights laid out once for the processor, for inference on a CPU."""
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -46,8 +48,8 @@ class PackedBlock(nn.Module):
         """The block's linear layers are `PackedLinear`."""
         super().__init__()
         self._heads, self._scale = block.attention.heads, block.attention.scale
-        self._qkv, self._out = block.attention.qkv, block.attention.out
-        self._up, self._down = block.up, block.down
+        layers = (block.attention.qkv, block.attention.out, block.up, block.down)
+        self._qkv, self._out, self._up, self._down = (cast("PackedLinear", layer) for layer in layers)
         self._attention_norm, self._down_norm = block.attention_norm, block.down_norm
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """The next token of each text of a batch: penalties, filters, and one draw from the request's own generator.
 
-Shapes: B texts, V vocabulary. The order is that of the field's engines: logit bias, penalties, grammar, temperature,
-min-p, top-k, top-p.
+Shapes: B texts, V vocabulary. The order is that of the field's engines, but that a grammar comes first, which gives the
+same: grammar, logit bias, penalties, temperature, min-p, top-k, top-p.
 """
 
 import random
@@ -15,6 +15,8 @@ from dizuo.core.errors import UserError
 
 # Candidates that are sorted for top-p. A row whose likeliest hold less than its top_p is sorted whole.
 _TOP_P_CANDIDATES = 256
+# Below it the likeliest token is taken: in float32 what is divided by so little is no number any more.
+_LEAST_TEMPERATURE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -93,11 +95,16 @@ class Sampler:
             self._bias = torch.tensor(ids), torch.tensor(biases, dtype=torch.float32)
         self._counting = bool(options.presence_penalty or options.frequency_penalty)
         self._repeating = options.repetition_penalty != 1
-        self.greedy = options.temperature == 0 or options.top_k == 1
-        self.adjusts = self._counting or self._repeating or self._bias is not None or mask is not None
+        self.greedy = options.temperature < _LEAST_TEMPERATURE or options.top_k == 1
+        self.adjusts = self._counting or self._repeating or self._bias is not None
+
+    def restrict(self, logits: torch.Tensor) -> None:
+        """The grammar on (V,) logits, in place. Raises what the grammar does, and changes nothing then."""
+        if self._mask is not None:
+            self._mask.apply(logits)
 
     def adjust(self, logits: torch.Tensor) -> None:
-        """Bias, penalties and grammar on (V,) logits, in place."""
+        """Bias and penalties on (V,) logits, in place."""
         options = self.options
         if self._bias is not None:
             logits.index_add_(0, *self._bias)
@@ -111,8 +118,6 @@ class Sampler:
             if self._counts is None:
                 self._counts = torch.zeros(logits.shape[0])
             logits -= self._counts * options.frequency_penalty + (self._counts > 0) * options.presence_penalty
-        if self._mask is not None:
-            self._mask.apply(logits)
 
     def uniform(self) -> float:
         """The next number of this text's generator, in [0, 1)."""
@@ -128,6 +133,8 @@ class Sampler:
 
 def choose(logits: torch.Tensor, samplers: Sequence[Sampler]) -> list[int | None]:
     """A token for each row of logits (B, V), which are changed; None where a row holds numbers that are none."""
+    for row, sampler in enumerate(samplers):  # all of them first: what raises leaves no logits adjusted
+        sampler.restrict(logits[row])
     for row, sampler in enumerate(samplers):
         if sampler.adjusts:
             sampler.adjust(logits[row])

@@ -181,7 +181,13 @@ class Scheduler:
         for text in waiting:
             if all(slot.text is not None for slot in self._slots):
                 return
-            if self._place(text):
+            try:
+                placed = self._place(text)
+            except Exception as error:  # a copy that no memory is left for: the thread must live on
+                log.exception("a text could not be begun")
+                placed = True
+                text.deliver(_failed(error))
+            if placed:
                 with self._changed:
                     self._waiting.remove(text)
 
@@ -237,7 +243,7 @@ class Scheduler:
         rows: list[int] = []
         row = 0
         for text, count in parts:
-            if text.options.prompt_logprobs is not None and text.computed < len(text.prompt) - 1:
+            if text.options.prompt_logprobs is not None and text.computed < len(text.prompt):
                 self._score(text, count, hidden[row : row + count])
             self.counts.prompt_tokens_computed += min(count, max(len(text.prompt) - text.computed, 0))
             text.computed += count
@@ -253,9 +259,11 @@ class Scheduler:
         """Keeps the log-probabilities of the prompt's tokens that follow the positions just computed."""
         begin = text.computed
         targets = text.prompt[begin + 1 : begin + 1 + count]
-        logprobs = log_softmax_of(self._model.logits(hidden[: len(targets)]))
-        if not text.scores:
+        if not begin:
             text.scores.append(TokenLogprob(text.prompt[0], self._table[text.prompt[0]], None))
+        if not targets:  # nothing follows the last one
+            return
+        logprobs = log_softmax_of(self._model.logits(hidden[: len(targets)]))
         text.scores += self._logprobs(logprobs, targets, text.options.prompt_logprobs or 0)
 
     def _logprobs(self, logprobs: torch.Tensor, tokens: Sequence[int], count: int) -> list[TokenLogprob]:
@@ -304,7 +312,7 @@ class Scheduler:
         except Exception as error:  # a grammar that became too large, for one
             if len(texts) == 1:
                 return [_failed(error)]
-        # One by one, so that only the text that fails does. Penalties are applied to fresh logits next step only.
+        # One by one, so that only the text that fails does: grammars come before anything that may be done once only.
         return [self._chosen([text], logits[row : row + 1].clone())[0] for row, text in enumerate(texts)]
 
     def _take(self, text: Text, token: int, logprob: TokenLogprob | None) -> None:
@@ -355,6 +363,7 @@ class Scheduler:
     def _fail(self, text: Text, error: DizuoError) -> None:
         self._free(text)
         self._slots[text.slot].held = []  # what a failed step left there is unknown
+        self._model.clear(text.slot, len(text.tokens))
         text.deliver(error)
 
     def _free(self, text: Text) -> None:

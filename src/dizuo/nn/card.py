@@ -68,8 +68,9 @@ def _front_matter(folder: Path, config: Mapping[str, Any], made: Provenance) -> 
 
 
 def _sections(folder: Path, config: Mapping[str, Any], made: Provenance) -> Iterator[list[str]]:
-    yield [f"# {made.recipe.get('name') or folder.resolve().name}", *_about(folder, config, made)]
-    yield ["## Use", _use(folder, config)]
+    name = str(made.recipe.get("name") or folder.resolve().name)
+    yield [f"# {name}", *_about(folder, config, made)]
+    yield ["## Use", _use(folder, config, name)]
     if made.scores:
         yield ["## Scores", "Measured by the training run on data that it did not train on.", _scores(made.scores)]
     yield ["## Data", *_data(made)]
@@ -87,8 +88,7 @@ def _about(folder: Path, config: Mapping[str, Any], made: Provenance) -> Iterato
     yield from described.values() if isinstance(described, Mapping) else [str(described)] if described else []
 
 
-def _use(folder: Path, config: Mapping[str, Any]) -> str:
-    name = folder.resolve().name
+def _use(folder: Path, config: Mapping[str, Any], name: str) -> str:
     architecture = _architecture(config)
     lines = [
         f"Put this folder at `DIZUO_HOME/models/{name}`: Dizuo then knows it as `local/{name}`. Or, in Python:",

@@ -112,13 +112,16 @@ def encode_with_template(
         return _ids(tokenizer, _rendered(template, messages, tools, variables))
     any_mark = re.compile("|".join(map(re.escape, marks)))
     told = json.dumps([list(messages), list(tools)], ensure_ascii=False, default=str)
-    breaker = next(c for c in map(chr, range(0xE000, 0xF8FF)) if c not in told)
+    breaker = next((c for c in map(chr, range(0xE000, 0xF900)) if c not in told), None)
+    if breaker is None:
+        raise UserError("The messages hold every character of Unicode's private use area; leave one out.")
 
     def broken(value: Any) -> Any:
         if isinstance(value, str):
             return any_mark.sub(lambda m: m[0][0] + breaker + m[0][1:], value)
         if isinstance(value, Mapping):
-            return {key: broken(one) for key, one in value.items()}
+            # A name such as "role", which the template asks for, is none of the marks with their signs.
+            return {key if key.isidentifier() else broken(key): broken(one) for key, one in value.items()}
         return [broken(one) for one in value] if isinstance(value, list | tuple) else value
 
     text = _rendered(template, broken(list(messages)), broken(list(tools)), variables)
@@ -231,5 +234,5 @@ def _rendered(template: str, messages: Any, tools: Any, variables: Mapping[str, 
         return environment.from_string(template).render(
             messages=messages, tools=tools or None, add_generation_prompt=True, **variables
         )
-    except TemplateError as error:
+    except Exception as error:  # a program of whoever made the model, which may fail in any way
         raise UserError("The model's chat template does not take this conversation: {reason}.", reason=error) from error

@@ -43,7 +43,7 @@ def read_config(raw: RawConfig) -> EncoderConfig:
         return EncoderConfig(
             vocab_size=raw.size("vocab_size"),
             channels=raw.size("hidden_size"),
-            layers=raw.size("num_hidden_layers"),
+            layers=raw.layers("num_hidden_layers"),
             heads=raw.size("num_attention_heads"),
             hidden=raw.size("intermediate_size"),
             positions=raw.size("max_position_embeddings"),

@@ -113,8 +113,8 @@ def _marian(raw: RawConfig) -> EncoderDecoderConfig:
         family="marian",
         vocab_size=vocab_size,
         channels=raw.size("d_model", 1024),
-        layers=raw.size("encoder_layers", 12),
-        decoder_layers=raw.size("decoder_layers", 12),
+        layers=raw.layers("encoder_layers", 12),
+        decoder_layers=raw.layers("decoder_layers", 12),
         heads=heads,
         hidden=hidden,
         positions=raw.size("max_position_embeddings", 1024),
@@ -131,14 +131,14 @@ def _t5(raw: RawConfig) -> EncoderDecoderConfig:
     gated = feed.startswith("gated-")
     # "gated-gelu" means the tanh form, by a habit that transformers keeps for T5 v1.1.
     activation = "gelu_new" if feed == "gated-gelu" else feed.removeprefix("gated-")
-    layers = raw.size("num_layers", 6)
+    layers = raw.layers("num_layers", 6)
     scaled = bool(raw.get("scale_decoder_outputs", raw.get("tie_word_embeddings", True)))
     return EncoderDecoderConfig(
         family="t5",
         vocab_size=raw.size("vocab_size"),
         channels=raw.size("d_model", 512),
         layers=layers,
-        decoder_layers=raw.size("num_decoder_layers", layers),
+        decoder_layers=raw.layers("num_decoder_layers", layers),
         heads=raw.size("num_heads", 8),
         head_width=raw.size("d_kv", 64),
         hidden=raw.size("d_ff", 2048),

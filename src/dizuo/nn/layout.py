@@ -10,6 +10,9 @@ import torch
 
 from dizuo.core.errors import UserError
 
+# Ten times as many as any model has. A layer is built before anybody knows that its weights are missing.
+_MOST_LAYERS = 1000
+
 
 @dataclass(frozen=True)
 class RawConfig:
@@ -39,6 +42,19 @@ class RawConfig:
         value = self.get(key, default)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise self._wrong(key, value)
+        return value
+
+    def layers(self, key: str, default: int | None = None) -> int:
+        """A number of layers. Raises UserError as `size` does, and for more than any model has."""
+        value = self.size(key, default)
+        if value > _MOST_LAYERS:
+            raise UserError(
+                "config.json of {folder} says {key} = {value!r}; more than {most} layers are not built.",
+                folder=self.folder,
+                key=key,
+                value=value,
+                most=_MOST_LAYERS,
+            )
         return value
 
     def number(self, key: str, default: float | None = None) -> float:

@@ -129,16 +129,16 @@ class Pretrain:
                 scores[f"bits_per_byte/{name}"] = nats / math.log(2) / n_bytes
         return {"val_loss": all_nats / all_targets, **scores} if all_targets else {}
 
-    def finish(self, model: nn.Module, folder: Path, made: Made) -> None:
+    def finish(self, model: nn.Module, folder: Path, provenance: Made) -> None:
         """Writes the model with its tokenizer."""
-        provenance = Provenance(
-            recipe=made.recipe,
+        made = Provenance(
+            recipe=provenance.recipe,
             data=self._facts,
-            commit=made.commit,
-            scores=made.scores,
-            parents=[str(made.recipe["model"]["start"])] if self._start else [],
+            commit=provenance.commit,
+            scores=provenance.scores,
+            parents=[str(provenance.recipe["model"]["start"])] if self._start else [],
         )
-        save_model(self._objective.finished(model), folder, tokenizer=self._tokenizer_file, provenance=provenance)
+        save_model(self._objective.finished(model), folder, tokenizer=self._tokenizer_file, provenance=made)
 
     def _held_out_batches(self, shards: Shards) -> Iterator[Any]:
         """The first rows of a held-out set, each once, always asked alike."""

@@ -39,10 +39,10 @@ class RunFolder:
         self._checkpoints = path / "checkpoints"
 
     def status(self) -> dict[str, Any]:
-        """The last status; an empty dict before the first."""
+        """The last status; an empty dict before the first, and where a power cut left nothing of it."""
         try:
             return json.loads(self._status.read_text("utf-8"))
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):
             return {}
 
     def write_status(
