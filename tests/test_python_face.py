@@ -105,4 +105,4 @@ def test_a_forked_process_opens_its_own(docs: Path) -> None:
 
 def test_an_unknown_name_of_the_package_is_said() -> None:
     with pytest.raises(AttributeError, match="it has Knowledge"):
-        dizuo.train  # noqa: B018
+        dizuo.wizard  # noqa: B018

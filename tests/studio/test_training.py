@@ -115,7 +115,7 @@ def test_a_real_training_goes_from_the_form_to_its_model(visit: Visit) -> None:
     page.keyboard.press("Enter")
     page.locator("#new-training[open]").wait_for()
     page.select_option("#training-recipe", "tiny")
-    page.get_by_text("A decoder of half a million weights").wait_for()
+    page.get_by_text("A first try without any data").wait_for()
     page.fill("#training-name", "from-the-page")
     page.fill("#training-set", "\n".join(SECONDS))
     submit = page.locator("#new-training button[type=submit]")
