@@ -15,7 +15,7 @@ from dizuo.gateway.models import KIND_NAMES
 if TYPE_CHECKING:
     from dizuo.gateway.models import Models
 
-MAX_TOKENS = 200  # enough to see how a model writes
+MAX_PIECES = 200  # of about a token each: enough to see how a model writes
 
 # What a model is asked when nobody says what.
 _SAMPLES: dict[str, str] = {
@@ -51,17 +51,23 @@ async def attempt(
     kind = models.get(name).kind
     text = text or sample(kind)
     if kind == "chat":
-        events = models.chat(name).stream([Message(role="user", content=text)], max_tokens=MAX_TOKENS)
+        events = models.chat(name).stream([Message(role="user", content=text)])
     elif kind == "completion":
-        events = models.completion(name).complete(text, max_tokens=MAX_TOKENS)
+        events = models.completion(name).complete(text)
     else:
         said = await asyncio.to_thread(_lines, models, name, kind, text, list(passages or _PASSAGES))
         yield TextDelta(text="\n".join(said))
         yield Done()
         return
+    # Not by max_tokens: a small context may not have so much room left.
+    pieces = 0
     async with aclosing(cast("AsyncGenerator[Event, None]", events)) as stream:
         async for event in stream:
             yield event
+            pieces += isinstance(event, TextDelta)
+            if pieces == MAX_PIECES:
+                yield Done(finish_reason="length")
+                return
 
 
 def _lines(models: "Models", name: str, kind: Kind, text: str, passages: list[str]) -> list[str]:
