@@ -1,9 +1,12 @@
 """The catalogue of models."""
 
+from pathlib import Path
+
 import pytest
 
 from dizuo.core.errors import NotFound, UserError
 from dizuo.gateway.models import LOCAL_EMBEDDER, Models
+from tests.tiny_models import save_llama
 
 
 def test_without_settings_the_embedder_is_the_only_model() -> None:
@@ -38,3 +41,14 @@ def test_the_embedder_is_the_same_object_each_time_and_no_other_is_known() -> No
     assert models.embedder(LOCAL_EMBEDDER) is models.embedder(LOCAL_EMBEDDER)
     with pytest.raises(NotFound, match=r"'local/other'.*local/minilm"):
         models.embedder("local/other")
+
+
+def test_a_card_that_is_a_link_out_of_the_folder_is_not_shown(tmp_path: Path) -> None:
+    folder = save_llama(tmp_path / "models/tiny")
+    (tmp_path / "secret").write_text("key")
+    (folder / "README.md").unlink(missing_ok=True)
+    (folder / "README.md").symlink_to(tmp_path / "secret")
+    assert Models(folder=folder.parent).card("local/tiny") == ""
+    (folder / "README.md").unlink()
+    (folder / "README.md").write_text("# Tiny")
+    assert Models(folder=folder.parent).card("local/tiny") == "# Tiny"

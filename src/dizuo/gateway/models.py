@@ -134,8 +134,11 @@ class Models:
         """The README.md of a local model: Markdown of whoever made it. Empty where there is none; a long one is cut."""
         if not self._folders.has(name):
             return ""
-        file = self._folders.get(name).path / "README.md"
-        if not file.is_file():
+        folder = self._folders.get(name).path.resolve()
+        file = (folder / "README.md").resolve()
+        # A link in an unpacked archive must not show another file of this machine; the Hugging Face cache links so.
+        homes = [folder, folder.parent.parent / "blobs"] if folder.parent.name == "snapshots" else [folder]
+        if not file.is_file() or not any(file.is_relative_to(home) for home in homes):
             return ""
         with file.open(encoding="utf-8", errors="replace") as card:
             return card.read(_CARD_CHARS)
