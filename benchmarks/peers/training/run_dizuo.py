@@ -50,7 +50,7 @@ class Given:
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         return {}
 
-    def finish(self, model: nn.Module, folder: Path, provenance: Made) -> None:
+    def finish(self, model: nn.Module, folder: Path, made: Made) -> None:
         """Never reached: the benchmark ends before the last step."""
 
 

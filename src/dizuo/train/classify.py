@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dizuo.core.errors import UserError
-from dizuo.nn.checkpoint import Provenance, inherited_data, load_model, save_model
+from dizuo.nn.checkpoint import load_model, save_model
 from dizuo.nn.encoder import Encoder
 from dizuo.nn.heads import SequenceClassifier
 from dizuo.train.examples import example_batches, filled, on_device_of, shares
@@ -96,16 +96,10 @@ class Classify:
         commonest = max(held.count(label) for label in set(held))
         return {"val_loss": total / n, "val_accuracy": right / n, "val_commonest": commonest / n}
 
-    def finish(self, model: nn.Module, folder: Path, provenance: Made) -> None:
+    def finish(self, model: nn.Module, folder: Path, made: Made) -> None:
         """Writes a BertForSequenceClassification with the names of the classes."""
-        made = Provenance(
-            recipe=provenance.recipe,
-            data=[*self._facts, *inherited_data(self._start)],
-            commit=provenance.commit,
-            scores=provenance.scores,
-            parents=[str(provenance.recipe["model"]["start"])],
-        )
-        save_model(model, folder, tokenizer=self._start, provenance=made)
+        provenance = made.provenance(self._facts, self._start)
+        save_model(model, folder, tokenizer=self._start, provenance=provenance)
 
     def _texts(self, of: RowSet) -> list[LabelledText]:
         number = {label: n for n, label in enumerate(self._labels)}

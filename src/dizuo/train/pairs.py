@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dizuo.core.errors import UserError
-from dizuo.nn.checkpoint import Provenance, inherited_data, load_model, save_model
+from dizuo.nn.checkpoint import load_model, save_model
 from dizuo.nn.encoder import Encoder
 from dizuo.nn.heads import SentenceEncoder
 from dizuo.train.examples import example_batches, filled, on_device_of, shares
@@ -99,16 +99,10 @@ class Pairs:
         nearest = (a @ b.T).argmax(1) == torch.arange(len(a), device=a.device)
         return {"val_loss": losses / n, "val_recall_at_1": float(nearest.float().mean())}
 
-    def finish(self, model: nn.Module, folder: Path, provenance: Made) -> None:
+    def finish(self, model: nn.Module, folder: Path, made: Made) -> None:
         """Writes a BertModel with the pooling of sentence-transformers."""
-        made = Provenance(
-            recipe=provenance.recipe,
-            data=[*self._facts, *inherited_data(self._start)],
-            commit=provenance.commit,
-            scores=provenance.scores,
-            parents=[str(provenance.recipe["model"]["start"])],
-        )
-        save_model(model, folder, tokenizer=self._start, provenance=made)
+        provenance = made.provenance(self._facts, self._start)
+        save_model(model, folder, tokenizer=self._start, provenance=provenance)
 
     def _pairs(self, of: RowSet) -> list[TextPair]:
         sides = []

@@ -19,7 +19,7 @@ from dizuo.data.overlap import Overlap
 from dizuo.data.packing import Batch, PackedBatches
 from dizuo.data.shards import Shards, write_shards
 from dizuo.data.tokenizer import ENDOFTEXT, PAD, SPECIALS, balanced, load_tokenizer, train_tokenizer
-from dizuo.nn.checkpoint import Provenance, inherited_data, load_model, save_model
+from dizuo.nn.checkpoint import load_model, save_model
 from dizuo.train.gradients import in_threads
 from dizuo.train.objectives import OBJECTIVES, Marks, Objective
 from dizuo.train.options import PretrainOptions
@@ -54,8 +54,6 @@ class Pretrain:
         held_out = {source.name: shards.held_out(source) for source in sources}
         self._held_out = {name: found for name, found in held_out.items() if len(found)}
         self._facts = [{**source.facts, "name": source.name, "sha256": source.sha256} for source in sources]
-        if self._start is not None:
-            self._facts += inherited_data(self._start)
 
     def model(self, recipe: Recipe) -> nn.Module:
         """A fresh model, or the one that the recipe starts from."""
@@ -129,16 +127,10 @@ class Pretrain:
                 scores[f"bits_per_byte/{name}"] = nats / math.log(2) / n_bytes
         return {"val_loss": all_nats / all_targets, **scores} if all_targets else {}
 
-    def finish(self, model: nn.Module, folder: Path, provenance: Made) -> None:
+    def finish(self, model: nn.Module, folder: Path, made: Made) -> None:
         """Writes the model with its tokenizer."""
-        made = Provenance(
-            recipe=provenance.recipe,
-            data=self._facts,
-            commit=provenance.commit,
-            scores=provenance.scores,
-            parents=[str(provenance.recipe["model"]["start"])] if self._start else [],
-        )
-        save_model(self._objective.finished(model), folder, tokenizer=self._tokenizer_file, provenance=made)
+        provenance = made.provenance(self._facts, self._start)
+        save_model(self._objective.finished(model), folder, tokenizer=self._tokenizer_file, provenance=provenance)
 
     def _held_out_batches(self, shards: Shards) -> Iterator[Any]:
         """The first rows of a held-out set, each once, always asked alike."""

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dizuo.core.errors import UserError
-from dizuo.nn.checkpoint import Provenance, inherited_data, load_model, save_model
+from dizuo.nn.checkpoint import load_model, save_model
 from dizuo.nn.encoder import Encoder
 from dizuo.nn.heads import SpanReader
 from dizuo.train.examples import example_batches, on_device_of, shares
@@ -92,17 +92,7 @@ class Read:
             losses, right, n = losses + float(total), right + int(both.sum()), n + count
         return {"val_loss": losses / n, "val_exact": right / n} if n else {}
 
-    def finish(self, model: nn.Module, folder: Path, provenance: Made) -> None:
+    def finish(self, model: nn.Module, folder: Path, made: Made) -> None:
         """Writes a BertForQuestionAnswering."""
-        save_model(
-            model,
-            folder,
-            tokenizer=self._start,
-            provenance=Provenance(
-                recipe=provenance.recipe,
-                data=[*self._facts, *inherited_data(self._start)],
-                commit=provenance.commit,
-                scores=provenance.scores,
-                parents=[str(provenance.recipe["model"]["start"])],
-            ),
-        )
+        provenance = made.provenance(self._facts, self._start)
+        save_model(model, folder, tokenizer=self._start, provenance=provenance)

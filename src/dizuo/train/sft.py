@@ -20,7 +20,7 @@ from torch import nn
 from dizuo.core.errors import UserError
 from dizuo.nn.attention import document_mask
 from dizuo.nn.chat import CHAT_TEMPLATE, IM_END, encode_chat
-from dizuo.nn.checkpoint import Provenance, inherited_data, load_model, save_model
+from dizuo.nn.checkpoint import load_model, save_model
 from dizuo.nn.cross_entropy import IGNORED
 from dizuo.nn.decoder import Decoder
 from dizuo.train.examples import example_batches, on_device_of, shares
@@ -110,19 +110,13 @@ class ChatTuning:
             losses, tokens = losses + total, tokens + n
         return {"val_loss": losses / tokens, **scores} if tokens else {}
 
-    def finish(self, model: nn.Module, folder: Path, provenance: Made) -> None:
+    def finish(self, model: nn.Module, folder: Path, made: Made) -> None:
         """Writes the decoder, which now ends its turns, with the chat template that it was trained with."""
         assert isinstance(model, Decoder)
         tokenizer = tokenizer_of(self._start)
         ends = dict.fromkeys((*model.config.eos_ids, tokenizer.token_to_id(IM_END)))
         model.config = replace(model.config, eos_ids=tuple(one for one in ends if one is not None))
-        made = Provenance(
-            recipe=provenance.recipe,
-            data=[*self._facts, *inherited_data(self._start)],
-            commit=provenance.commit,
-            scores=provenance.scores,
-            parents=[str(provenance.recipe["model"]["start"])],
-        )
+        provenance = made.provenance(self._facts, self._start)
         with tempfile.TemporaryDirectory() as place:
             shutil.copyfile(self._start / "tokenizer.json", Path(place, "tokenizer.json"))
             file = self._start / "tokenizer_config.json"
@@ -133,7 +127,7 @@ class ChatTuning:
                 "chat_template": CHAT_TEMPLATE,
             }
             Path(place, file.name).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", "utf-8")
-            save_model(model, folder, tokenizer=Path(place), provenance=made)
+            save_model(model, folder, tokenizer=Path(place), provenance=provenance)
 
     def _packed(self, rows: RowSet) -> list[PackedRow]:
         # A conversation of n tokens takes n - 1 places: what follows the last is not known.

@@ -4,7 +4,7 @@ The loop knows steps, optimizers, checkpoints and processes; a stage knows data,
 is one module with a class that keeps to `Stage`, one line in `_STAGES`, and a recipe.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from dizuo.core.documents import Note
+from dizuo.nn.checkpoint import Provenance, inherited_data
 
 if TYPE_CHECKING:
     from dizuo.train.recipe import Recipe
@@ -65,7 +66,7 @@ class Stage(Protocol):
         """Held-out figures by name; `val_loss` is among them where there is held-out data. Lower is better for it."""
         ...
 
-    def finish(self, model: nn.Module, folder: Path, provenance: "Made") -> None:
+    def finish(self, model: nn.Module, folder: Path, made: "Made") -> None:
         """Writes the model in the Hugging Face layout."""
         ...
 
@@ -77,6 +78,16 @@ class Made:
     recipe: dict[str, Any]
     commit: str
     scores: dict[str, float]
+
+    def provenance(self, data: Sequence[dict[str, Any]], start: Path | None) -> Provenance:
+        """What goes into the checkpoint: the stage's own sets, and those that the model it started from had learnt."""
+        return Provenance(
+            recipe=self.recipe,
+            data=[*data, *inherited_data(start)],
+            commit=self.commit,
+            scores=self.scores,
+            parents=[str(self.recipe["model"]["start"])] if start else [],
+        )
 
 
 _listeners: list[Callable[[Note], None]] = []

@@ -14,7 +14,7 @@ from torch import nn
 
 from dizuo.core.errors import UserError
 from dizuo.data.tokenizer import ENDOFTEXT, PAD, load_tokenizer, train_tokenizer
-from dizuo.nn.checkpoint import Provenance, inherited_data, load_model, save_model
+from dizuo.nn.checkpoint import load_model, save_model
 from dizuo.nn.cross_entropy import IGNORED
 from dizuo.nn.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from dizuo.train.examples import example_batches, filled, on_device_of, shares
@@ -120,17 +120,10 @@ class Translate:
             total, n = total + float(loss), n + count
         return {"val_loss": total / n} if n else {}
 
-    def finish(self, model: nn.Module, folder: Path, provenance: Made) -> None:
+    def finish(self, model: nn.Module, folder: Path, made: Made) -> None:
         """Writes a MarianMTModel (or a T5ForConditionalGeneration)."""
-        parents = [str(provenance.recipe["model"]["start"])] if self._start else []
-        made = Provenance(
-            recipe=provenance.recipe,
-            data=[*self._facts, *inherited_data(self._start)],
-            commit=provenance.commit,
-            scores=provenance.scores,
-            parents=parents,
-        )
-        save_model(model, folder, tokenizer=self._start or self._tokenizer_file, provenance=made)
+        provenance = made.provenance(self._facts, self._start)
+        save_model(model, folder, tokenizer=self._start or self._tokenizer_file, provenance=provenance)
 
     def _loss(self, model: Any, batch: PairBatch, smoothing: float) -> tuple[torch.Tensor, int]:
         batch = on_device_of(batch, model)
