@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dizuo.core.errors import UserError
-from dizuo.data.packing import IGNORE, Batch, PackedBatches, _Piece, best_fit, permuted
+from dizuo.data.packing import Batch, PackedBatches, _Piece, best_fit, permuted
 from dizuo.data.shards import Shards, write_shards
+from dizuo.nn.cross_entropy import IGNORED
 from tests.data.conftest import CHINESE, ENGLISH
 
 _LENGTH, _ROWS = 32, 4
@@ -49,7 +50,7 @@ def test_one_epoch_teaches_every_token_of_every_document_once(english: Shards) -
         expected.update(itertools.pairwise(tokens))
     seen: Counter[tuple[int, int]] = Counter()
     for batch, _state in PackedBatches(english, _LENGTH, _ROWS, 0, epochs=1):
-        taught = batch.targets != IGNORE
+        taught = batch.targets != IGNORED
         seen.update(zip(batch.ids[taught].tolist(), batch.targets[taught].tolist(), strict=True))
     assert seen == expected
 
@@ -63,7 +64,7 @@ def test_a_target_is_the_next_input_of_the_same_document_and_positions_start_ane
         assert (batch.positions[:, 0] == 0).all()
         assert torch.equal(batch.positions[:, 1:][same], batch.positions[:, :-1][same] + 1)
         nothing = batch.documents < 0
-        assert (batch.targets[nothing] == IGNORE).all()
+        assert (batch.targets[nothing] == IGNORED).all()
         assert (batch.ids[nothing] == 0).all()
 
 

@@ -11,19 +11,19 @@ Shapes: B rows of the batch, T length.
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from dizuo.core.errors import UserError
 from dizuo.data.shards import Shards
+from dizuo.nn.cross_entropy import IGNORED
 
 # Rows that are packed together. More packs tighter and costs memory: (document, start, stop) of each piece is held.
 _WINDOW_ROWS = 256
-IGNORE = -100
 _VERSION = 1
 
 
@@ -35,6 +35,9 @@ class Batch:
     targets: torch.Tensor  # the token that follows
     documents: torch.Tensor  # which piece of its row a token belongs to, from 0
     positions: torch.Tensor  # from 0 at the start of every piece
+
+
+Piece = TypeVar("Piece", bound=Sized)
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,7 @@ class PackedBatches:
     def _filled(self, rows: Sequence[tuple[Shards, list[_Piece]] | None]) -> Batch:
         shape = (len(rows), self._length)
         ids, positions = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-        targets, documents = np.full(shape, IGNORE, np.int64), np.full(shape, -1, np.int64)
+        targets, documents = np.full(shape, IGNORED, np.int64), np.full(shape, -1, np.int64)
         for row, content in enumerate(rows):
             at = 0
             shards, pieces = content or (None, [])
@@ -202,9 +205,10 @@ class _Rows:
         return [rows[i] for i in order]
 
 
-def best_fit(pieces: Sequence[_Piece], length: int) -> list[list[_Piece]]:
-    """Rows of at most `length` tokens: the longest piece first, each into the row that it fills best."""
-    rows: list[list[_Piece]] = []
+def best_fit(pieces: Sequence[Piece], length: int) -> list[list[Piece]]:
+    """Rows of at most `length` tokens, as `len` counts them: the longest piece first, each into the row that it fills
+    best. None may be longer than a row."""
+    rows: list[list[Piece]] = []
     room: list[tuple[int, int]] = []  # (tokens free, row), ascending
     for piece in sorted(pieces, key=len, reverse=True):
         at = bisect_left(room, (len(piece), 0))

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from dizuo.core.errors import UserError
+from dizuo.data.packing import Batch, best_fit
 from dizuo.nn.attention import document_mask
 from dizuo.nn.chat import CHAT_TEMPLATE, IM_END, encode_chat
 from dizuo.nn.checkpoint import load_model, save_model
@@ -41,15 +42,9 @@ class Conversation:
     ids: np.ndarray
     learnt: np.ndarray
 
-
-@dataclass(frozen=True)
-class ChatBatch:
-    """(B, T) int64 each, as in `data.packing.Batch`: where nothing stands, `targets` are -100 and `documents` -1."""
-
-    ids: torch.Tensor
-    targets: torch.Tensor  # the token that follows, where the assistant says it
-    documents: torch.Tensor
-    positions: torch.Tensor
+    def __len__(self) -> int:
+        """The places that it takes: what follows the last token is not known."""
+        return len(self.ids) - 1
 
 
 PackedRow = Sequence[Conversation]
@@ -83,14 +78,14 @@ class ChatTuning:
 
     def batches(
         self, recipe: Recipe, state: Mapping[str, Any] | None, rank: int, world: int
-    ) -> Iterator[tuple[ChatBatch, dict[str, Any]]]:
+    ) -> Iterator[tuple[Batch, dict[str, Any]]]:
         """Rows of the recipe's length, packed."""
         return example_batches(
             self._train, self._shares, recipe.batch, recipe.seed, state, rank, world,
             length=lambda row: sum(len(one.ids) for one in row), collate=self._collate,
         )  # fmt: skip
 
-    def loss(self, model: Any, batch: ChatBatch) -> tuple[torch.Tensor, int]:
+    def loss(self, model: Any, batch: Batch) -> tuple[torch.Tensor, int]:
         """Cross-entropy of the assistant's tokens: (sum, tokens)."""
         batch = on_device_of(batch, model)
         hidden = model(batch.ids, positions=batch.positions, mask=document_mask(batch.documents))
@@ -130,8 +125,7 @@ class ChatTuning:
             save_model(model, folder, tokenizer=Path(place), provenance=provenance)
 
     def _packed(self, rows: RowSet) -> list[PackedRow]:
-        # A conversation of n tokens takes n - 1 places: what follows the last is not known.
-        fit = [one for one in self._encoded(rows) if len(one.ids) - 1 <= self._length and one.learnt.any()]
+        fit = [one for one in self._encoded(rows) if len(one) <= self._length and one.learnt.any()]
         if not fit:
             raise UserError("No conversation of {name} fits into {length} tokens. Raise the recipe's length.",
                             name=rows.name, length=self._length)  # fmt: skip
@@ -164,36 +158,24 @@ class ChatTuning:
                             field="messages", known=", ".join(row))  # fmt: skip
         return encode_chat(tokenizer, row["messages"], row.get("tools") or ())
 
-    def _collate(self, rows: Sequence[PackedRow]) -> ChatBatch:
+    def _collate(self, rows: Sequence[PackedRow]) -> Batch:
         shape = (len(rows), self._length)
         ids, positions = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
         targets, documents = np.full(shape, IGNORED, dtype=np.int64), np.full(shape, -1, dtype=np.int64)
         for r, row in enumerate(rows):
             at = 0
             for number, one in enumerate(row):
-                n = len(one.ids) - 1
+                n = len(one)
                 place = slice(at, at + n)
                 ids[r, place] = one.ids[:-1]
                 targets[r, place] = np.where(one.learnt[1:], one.ids[1:], IGNORED)
                 documents[r, place] = number
                 positions[r, place] = np.arange(n)
                 at += n
-        return ChatBatch(*map(torch.from_numpy, (ids, targets, documents, positions)))
+        return Batch(*map(torch.from_numpy, (ids, targets, documents, positions)))
 
 
 def pack(conversations: Sequence[Conversation], length: int) -> list[PackedRow]:
-    """Rows of at most `length` places, longest conversations first into the fullest row that has room."""
-    rows: list[PackedRow] = []
-    for first in range(0, len(conversations), _WINDOW):
-        window = sorted(conversations[first : first + _WINDOW], key=lambda one: -len(one.ids))
-        made: list[tuple[int, list[Conversation]]] = []
-        for one in window:
-            need = len(one.ids) - 1
-            room = [(length - used - need, n) for n, (used, _held) in enumerate(made) if used + need <= length]
-            if room:
-                _left, n = min(room)
-                made[n] = (made[n][0] + need, [*made[n][1], one])
-            else:
-                made.append((need, [one]))
-        rows += [held for _used, held in made]
-    return rows
+    """Rows of at most `length` places."""
+    starts = range(0, len(conversations), _WINDOW)
+    return [row for at in starts for row in best_fit(conversations[at : at + _WINDOW], length)]
