@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from dizuo.core.errors import UserError
-from dizuo.data.tokenizer import SPECIALS, balanced, load_tokenizer, train_tokenizer
+from dizuo.data.tokenizer import SPECIALS, balanced, train_tokenizer
 from dizuo.data.tokenizer_report import GPT2_BYTES_PER_TOKEN, fit, table
 from dizuo.nn.chat import without_added_tokens
+from dizuo.nn.tokenizer import load_tokenizer
 from tests.data.conftest import CHINESE, CODE, ENGLISH
 
 # What text is made of in practice, and the marks that must not be believed.

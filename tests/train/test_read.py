@@ -12,8 +12,8 @@ from dizuo.evals.answering import halves
 from dizuo.evals.sets import Collection
 from dizuo.inference.reader import Reader
 from dizuo.nn.heads import SpanReader
+from dizuo.nn.tokenizer import tokenizer_of
 from dizuo.train.spans import collate, windows
-from dizuo.train.start import tokenizer_of
 from tests.tiny_models import minilm_folder, save_bert, tiny_encoder
 from tests.train.tuning import run, write_rows
 

@@ -11,9 +11,9 @@ import pytest
 from dizuo.core.errors import UserError
 from dizuo.nn.chat import CHAT_TEMPLATE, render_chat
 from dizuo.nn.checkpoint import load_model, read_provenance
+from dizuo.nn.tokenizer import tokenizer_of
 from dizuo.train.recipe import parse_recipe
 from dizuo.train.sft import ChatTuning, Conversation, pack
-from dizuo.train.start import tokenizer_of
 from tests.tiny_models import save_llama
 from tests.train.tuning import run, write_rows
 

@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 
 from dizuo.core.errors import UserError
-from dizuo.data.tokenizer import ENDOFTEXT, load_tokenizer
+from dizuo.data.tokenizer import ENDOFTEXT
 from dizuo.nn.chat import without_added_tokens
+from dizuo.nn.tokenizer import load_tokenizer
 
 _FORMAT = 1
 # Characters encoded at one time. With `_PIECE` it bounds the memory of the writer: about 150 bytes a token are held.

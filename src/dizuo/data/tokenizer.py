@@ -6,7 +6,6 @@ encoded, and decoding gives it back exactly, because nothing is normalised.
 
 import json
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dizuo.core.errors import UserError
@@ -82,15 +81,3 @@ def balanced(streams: Iterable[Iterator[str]], n_bytes: int) -> Iterator[str]:
             taken += len(text.encode())
             if taken >= share:
                 break
-
-
-def load_tokenizer(file: Path) -> "Tokenizer":
-    """The tokenizer of a `tokenizer.json`. Raises UserError when the file is missing or is none."""
-    from tokenizers import Tokenizer
-
-    if not file.is_file():
-        raise UserError("There is no tokenizer at {file}.", file=file)
-    try:
-        return Tokenizer.from_file(str(file))
-    except Exception as error:  # the library raises bare Exception
-        raise UserError("{file} is no tokenizer: {reason}.", file=file, reason=error) from error

@@ -18,8 +18,8 @@ import numpy as np
 
 from dizuo.core.errors import DizuoError
 from dizuo.data.sources import data_sets, read
-from dizuo.data.tokenizer import load_tokenizer
 from dizuo.nn.chat import without_added_tokens
+from dizuo.nn.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

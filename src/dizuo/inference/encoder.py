@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dizuo.core.once import once
+from dizuo.nn.tokenizer import tokenizer_of
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -65,12 +66,7 @@ class TextEncoder:
 
     @once
     def _tokenizer(self) -> "Tokenizer":
-        from tokenizers import Tokenizer
-
-        tokenizer = Tokenizer.from_file(str(self._folder / "tokenizer.json"))
-        tokenizer.no_padding()
-        tokenizer.no_truncation()  # of its own: `count_tokens` counts all
-        return tokenizer
+        return tokenizer_of(self._folder)  # uncut: `count_tokens` counts all
 
     @once
     def _encoder(self) -> "Encoder":

@@ -17,6 +17,7 @@ from dizuo.inference.kv import DecoderSlots, ForeignSlots, SlotCache, SlotModel
 from dizuo.inference.quantize import arranged, precision_of
 from dizuo.inference.sampling import SamplingOptions
 from dizuo.inference.scheduler import Counts, Scheduler, Text, TokenDelta, TokenLogprob
+from dizuo.nn.tokenizer import tokenizer_of
 
 # Keys and values of all slots take no more than this; the context, then the slots, become fewer where they would.
 _KV_LIMIT_BYTES = 4 << 30
@@ -83,16 +84,10 @@ class TextEngine:
 
         Raises UserError when the folder is no decoder's checkpoint.
         """
-        from tokenizers import Tokenizer
 
         torch.set_num_threads(1)
-        file = folder / "tokenizer.json"
-        if not file.is_file():
-            raise UserError("The checkpoint {folder} has no {file}.", folder=folder, file=file.name)
         self.folder = folder
-        self.tokenizer: Tokenizer = Tokenizer.from_file(str(file))
-        self.tokenizer.no_padding()
-        self.tokenizer.no_truncation()
+        self.tokenizer = tokenizer_of(folder)
         loaded = _load(folder, slots, max_tokens)
         self.context_tokens = loaded.context_tokens
         self.eos_ids = loaded.eos_ids

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from dizuo.core.errors import UserError
 from dizuo.core.once import once
+from dizuo.nn.tokenizer import tokenizer_of
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -81,15 +82,7 @@ class Translator:
 
     @once
     def _tokenizer(self) -> "Tokenizer":
-        from tokenizers import Tokenizer
-
-        file = self._folder / "tokenizer.json"
-        if not file.is_file():
-            raise UserError("The checkpoint {folder} has no {file}.", folder=self._folder, file=file.name)
-        tokenizer = Tokenizer.from_file(str(file))
-        tokenizer.no_padding()
-        tokenizer.no_truncation()  # a text that is too long is refused, never cut
-        return tokenizer
+        return tokenizer_of(self._folder)  # uncut: a text that is too long is refused
 
     @once
     def _model(self) -> "EncoderDecoder":

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from dizuo.core.errors import UserError
 from dizuo.inference.packed import pack
 from dizuo.nn.checkpoint import load_model
+from dizuo.nn.tokenizer import tokenizer_of
 
 # As in the sentence encoder (encoder.py), where both were measured.
 _BATCH_TOKENS = 512
@@ -56,11 +56,11 @@ class WindowEncoder:
         pack(model)
         self.model: Any = model
         self.longest: int = self.model.encoder.config.positions
-        self._tokenizer = _read_tokenizer(folder)
-        self._single = _read_tokenizer(folder)
+        self._tokenizer = tokenizer_of(folder)
+        self._single = tokenizer_of(folder)
         self._single.enable_truncation(self.longest, stride=int(self.longest * _OVERLAP))
         # Of a pair the second text alone is cut: the question stays whole in each window.
-        self._pair = _read_tokenizer(folder)
+        self._pair = tokenizer_of(folder)
         self._pair.enable_truncation(self.longest, stride=int(self.longest * _OVERLAP), strategy="only_second")
 
     def count_tokens(self, text: str) -> int:
@@ -114,16 +114,6 @@ class WindowEncoder:
     def _stride_room(self) -> int:
         # The tokenizer can only cut into windows that are longer than their overlap.
         return int(self.longest * _OVERLAP) + _LEAST_ROOM
-
-
-def _read_tokenizer(folder: Path) -> Tokenizer:
-    file = folder / "tokenizer.json"
-    if not file.is_file():
-        raise UserError("The checkpoint {folder} has no {file}.", folder=folder, file=file.name)
-    tokenizer = Tokenizer.from_file(str(file))
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    return tokenizer
 
 
 def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:

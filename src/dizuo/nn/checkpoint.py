@@ -26,6 +26,7 @@ from dizuo.core.errors import UserError
 from dizuo.nn.encoder import Encoder
 from dizuo.nn.int8 import from_int8, is_int8
 from dizuo.nn.layout import RawConfig, Table
+from dizuo.nn.tokenizer import load_tokenizer
 
 # `architectures` of config.json -> the module that converts it.
 _FAMILIES = {
@@ -335,15 +336,8 @@ def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def _copy_tokenizer(source: Path, folder: Path, described: Mapping[str, Any]) -> None:
-    from tokenizers import Tokenizer
-
     file = source / "tokenizer.json" if source.is_dir() else source
-    if not file.is_file():
-        raise UserError("There is no tokenizer at {file}.", file=file)
-    try:
-        tokenizer = Tokenizer.from_file(str(file))
-    except Exception as error:  # the library raises nothing more particular
-        raise UserError("{file} is no tokenizer: {reason}", file=file, reason=error) from error
+    tokenizer = load_tokenizer(file)
     if tokenizer.get_vocab_size() > described["vocab_size"]:
         raise UserError(
             "The tokenizer {file} has {tokens} tokens, the model only {vocab_size}.",

@@ -13,12 +13,13 @@ from dizuo.core.errors import UserError
 from dizuo.nn.checkpoint import load_model, save_model
 from dizuo.nn.encoder import Encoder
 from dizuo.nn.heads import SequenceClassifier
+from dizuo.nn.tokenizer import tokenizer_of
 from dizuo.train.examples import example_batches, filled, on_device_of, shares
 from dizuo.train.options import ClassifyOptions
 from dizuo.train.recipe import Recipe, options
 from dizuo.train.rows import RowSet, read_set
 from dizuo.train.stage import Made
-from dizuo.train.start import start_folder, tokenizer_of
+from dizuo.train.start import start_folder
 
 
 @dataclass(frozen=True)

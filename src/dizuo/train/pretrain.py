@@ -18,8 +18,9 @@ from dizuo.data.dedup import Duplicates
 from dizuo.data.overlap import Overlap
 from dizuo.data.packing import Batch, PackedBatches
 from dizuo.data.shards import Shards, write_shards
-from dizuo.data.tokenizer import ENDOFTEXT, PAD, SPECIALS, balanced, load_tokenizer, train_tokenizer
+from dizuo.data.tokenizer import ENDOFTEXT, PAD, SPECIALS, balanced, train_tokenizer
 from dizuo.nn.checkpoint import load_model, save_model
+from dizuo.nn.tokenizer import load_tokenizer
 from dizuo.train.gradients import in_threads
 from dizuo.train.objectives import OBJECTIVES, Marks, Objective
 from dizuo.train.options import PretrainOptions

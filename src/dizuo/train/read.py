@@ -16,13 +16,14 @@ from dizuo.core.errors import UserError
 from dizuo.nn.checkpoint import load_model, save_model
 from dizuo.nn.encoder import Encoder
 from dizuo.nn.heads import SpanReader
+from dizuo.nn.tokenizer import tokenizer_of
 from dizuo.train.examples import example_batches, on_device_of, shares
 from dizuo.train.options import ReadOptions
 from dizuo.train.recipe import Recipe, options
 from dizuo.train.rows import read_set
 from dizuo.train.spans import SpanBatch, collate, windows
 from dizuo.train.stage import Made
-from dizuo.train.start import start_folder, tokenizer_of
+from dizuo.train.start import start_folder
 
 _EVALUATED = 800  # windows of each held-out set
 

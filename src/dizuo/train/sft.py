@@ -24,12 +24,13 @@ from dizuo.nn.chat import CHAT_TEMPLATE, IM_END, encode_chat
 from dizuo.nn.checkpoint import load_model, save_model
 from dizuo.nn.cross_entropy import IGNORED
 from dizuo.nn.decoder import Decoder
+from dizuo.nn.tokenizer import tokenizer_of
 from dizuo.train.examples import example_batches, on_device_of, shares
 from dizuo.train.options import ChatOptions
 from dizuo.train.recipe import Recipe
 from dizuo.train.rows import RowSet, read_set
 from dizuo.train.stage import Made
-from dizuo.train.start import start_folder, tokenizer_of
+from dizuo.train.start import start_folder
 
 _VERSION = 1  # of the cached encodings
 _WINDOW = 512  # conversations that are fitted into rows together

