@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import openai
 import pytest
 
 from dizuo.gateway.scripted import ScriptedModel
@@ -175,3 +176,9 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs/a.md").write_text("# A\n\nThe cat sleeps on the mat.\n", "utf-8")
     return tmp_path / "docs"
+
+
+@pytest.fixture
+def ai(server: Served) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key=server.key, max_retries=0) as client:
+        yield client

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -43,12 +42,6 @@ def _folders(server: Served) -> None:
     scorer.classifier.weight.data.mul_(50)
     save_bert(root / "scorer", scorer)
     (root / "broken").mkdir(exist_ok=True)
-
-
-@pytest.fixture
-def ai(server: Served) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key=server.key, max_retries=0) as client:
-        yield client
 
 
 def asked(text: str) -> list[Any]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,12 +14,6 @@ from tests.api.conftest import MODEL, Served, error_of
 
 QUESTION = "How many days of paid leave does an employee have?"
 FRAGE_ZH = "员工每年有多少天带薪年假？"
-
-
-@pytest.fixture
-def ai(server: Served) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key=server.key, max_retries=0) as client:
-        yield client
 
 
 def asked(text: str) -> list[Any]:

@@ -10,9 +10,10 @@ from dizuo.core.errors import UserError
 from dizuo.core.events import Done, Event, TextDelta, ToolCalled
 from dizuo.core.messages import Message, ToolCall
 from dizuo.gateway import local_tools
-from dizuo.gateway.local_completion import SAMPLING, checked_options, events_of, sampling_of
+from dizuo.gateway.local_completion import SAMPLING, events_of, sampling_of
 from dizuo.gateway.local_engines import Engines
 from dizuo.gateway.local_folders import LocalFolder
+from dizuo.gateway.options import checked_options
 
 _OPTIONS = SAMPLING | {
     "logprobs", "max_completion_tokens", "parallel_tool_calls", "response_format", "stop", "tool_choice", "tools",

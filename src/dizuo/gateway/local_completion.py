@@ -2,7 +2,6 @@
 
 import asyncio
 import codecs
-import difflib
 import json
 import logging
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
@@ -14,6 +13,7 @@ from dizuo.core.events import Done, Event, Failed, TextDelta, UsageReported
 from dizuo.core.messages import TokenLogprob, Usage
 from dizuo.gateway.local_engines import Engines, sampling_options
 from dizuo.gateway.local_folders import LocalFolder
+from dizuo.gateway.options import checked_options
 
 log = logging.getLogger(__name__)
 
@@ -144,20 +144,6 @@ class _TokenTexts:
                 for one in token.top
             ),
         )
-
-
-def checked_options(options: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
-    """The options that say something. Raises UserError for one that a local model does not know."""
-    for name in options:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            raise UserError(
-                "The option {name!r} cannot be passed to a model. Nearest: {near}. There are: {names}.",
-                name=name,
-                near=near[0] if near else "-",
-                names=", ".join(sorted(known)),
-            )
-    return {name: value for name, value in options.items() if value is not None}
 
 
 def sampling_of(folder: LocalFolder, options: Mapping[str, Any]) -> dict[str, Any]:

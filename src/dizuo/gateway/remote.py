@@ -1,7 +1,6 @@
 """A chat model behind any endpoint that speaks the OpenAI protocol (chat completions, streamed)."""
 
 import asyncio
-import difflib
 import ipaddress
 import json
 import logging
@@ -20,6 +19,7 @@ import httpx
 from dizuo.core.errors import ModelError, UserError
 from dizuo.core.events import Done, Event, Failed, TextDelta, UsageReported
 from dizuo.core.messages import Message, Usage
+from dizuo.gateway.options import checked_options
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -78,7 +78,7 @@ class RemoteModel:
             "messages": [_as_json(message) for message in messages],
             "stream": True,
             "stream_options": {"include_usage": True},
-            **_checked_options(options),
+            **checked_options(options, OPTIONS),
         }
         spoke = False
         events = self._events(payload)
@@ -349,19 +349,6 @@ def _as_json(message: Message) -> dict[str, Any]:
 
 def _media_type(response: httpx.Response) -> str:
     return response.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
-def _checked_options(options: dict[str, Any]) -> dict[str, Any]:
-    for name in options:
-        if name not in OPTIONS:
-            near = difflib.get_close_matches(name, OPTIONS, n=1)
-            raise UserError(
-                "The option {name!r} cannot be passed to a model. Nearest: {near}. There are: {names}.",
-                name=name,
-                near=near[0] if near else "-",
-                names=", ".join(sorted(OPTIONS)),
-            )
-    return {name: value for name, value in options.items() if value is not None}
 
 
 def _checked_key(key: str) -> str:

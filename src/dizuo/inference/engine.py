@@ -1,6 +1,5 @@
 """A decoder's checkpoint as a service for many texts at once: prompts in, tokens out as they come."""
 
-import json
 import queue
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from dizuo.inference.kv import DecoderSlots, ForeignSlots, SlotCache, SlotModel
 from dizuo.inference.quantize import arranged, precision_of
 from dizuo.inference.sampling import SamplingOptions
 from dizuo.inference.scheduler import Counts, Scheduler, Text, TokenDelta, TokenLogprob
+from dizuo.nn.layout import read_json
 from dizuo.nn.tokenizer import tokenizer_of
 
 # Keys and values of all slots take no more than this; the context, then the slots, become fewer where they would.
@@ -172,7 +172,8 @@ class TextEngine:
     @once
     def _template(self) -> tuple[str | None, dict[str, Any]]:
         """The chat template, and the marks such as `bos_token` that templates ask for."""
-        config = _read_json(self.folder / "tokenizer_config.json")
+        told = self.folder / "tokenizer_config.json"
+        config = read_json(told) if told.is_file() else {}
         marks = {key: one["content"] if isinstance(one, dict) else one for key, one in config.items() if key in _MARKS}
         file = self.folder / "chat_template.jinja"
         template = file.read_text("utf-8") if file.is_file() else config.get("chat_template")
@@ -242,23 +243,5 @@ def _load(folder: Path, slots: int, max_tokens: int | None) -> _Loaded:
         DecoderSlots(arranged(decoder.requires_grad_(False), precision_of(folder)), slots, context),
         slots,
         context,
-        _eos_ids(folder, config.eos_ids),
+        config.eos_ids,
     )
-
-
-def _eos_ids(folder: Path, known: tuple[int, ...]) -> tuple[int, ...]:
-    """The tokens that end a text: those of the config, and those that generation_config.json adds."""
-    more = _read_json(folder / "generation_config.json").get("eos_token_id")
-    listed = [more] if isinstance(more, int) else more or []
-    return tuple(dict.fromkeys((*known, *listed)))
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    """Raises UserError when the file is there but no JSON object."""
-    try:
-        read = json.loads(file.read_text("utf-8")) if file.is_file() else {}
-    except ValueError as error:
-        raise UserError("{file} is not valid JSON: {reason}", file=file, reason=error) from error
-    if not isinstance(read, dict):
-        raise UserError("{file} has to be a JSON object.", file=file)
-    return read

@@ -3,7 +3,6 @@
 All of it comes from `dizuo.json`, `config.json` and the weights' header, so the same checkpoint has the same card.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from math import prod
@@ -14,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from dizuo.core.errors import UserError
 from dizuo.nn.checkpoint import Provenance, read_provenance
+from dizuo.nn.layout import read_json
 
 # The end of an architecture's name -> (the hub's task, what such a model does).
 _TASKS = {
@@ -37,7 +37,10 @@ def model_card(folder: Path) -> str:
     """README.md of a checkpoint. Raises UserError when config.json or dizuo.json is missing or damaged."""
     import yaml
 
-    config = _read(folder / "config.json")
+    file = folder / "config.json"
+    if not file.is_file():
+        raise UserError("The checkpoint {folder} has no {file}.", folder=folder, file=file.name)
+    config = read_json(file)
     made = read_provenance(folder)
     if made is None:
         raise UserError(
@@ -235,15 +238,3 @@ def _table(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
 
 def _cell(value: Any) -> str:
     return " ".join(str(value).split()).replace("|", "\\|")
-
-
-def _read(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        raise UserError("The checkpoint {folder} has no {file}.", folder=file.parent, file=file.name)
-    try:
-        raw = json.loads(file.read_text("utf-8"))
-    except ValueError as error:
-        raise UserError("{file} is not valid JSON: {reason}", file=file, reason=error) from error
-    if not isinstance(raw, dict):
-        raise UserError("{file} has to be a JSON object.", file=file)
-    return raw

@@ -25,7 +25,7 @@ from torch.overrides import TorchFunctionMode
 from dizuo.core.errors import UserError
 from dizuo.nn.encoder import Encoder
 from dizuo.nn.int8 import from_int8, is_int8
-from dizuo.nn.layout import RawConfig, Table
+from dizuo.nn.layout import RawConfig, Table, read_json
 from dizuo.nn.tokenizer import load_tokenizer
 
 # `architectures` of config.json -> the module that converts it.
@@ -198,7 +198,7 @@ def read_provenance(folder: Path) -> Provenance | None:
     file = folder / "dizuo.json"
     if not file.is_file():
         return None
-    raw = _read_json(file)
+    raw = read_json(file)
     known = {one.name: raw[one.name] for one in fields(Provenance) if one.name in raw}
     for name, value in known.items():
         if not isinstance(value, type(getattr(Provenance(), name))):
@@ -282,23 +282,13 @@ def _read_config(folder: Path) -> RawConfig:
     file = folder / "config.json"
     if not file.is_file():
         raise UserError("The checkpoint {folder} has no {file}.", folder=folder, file=file.name)
-    raw = _read_json(file)
+    raw = read_json(file)
     # What generation_config.json says about the end of a text is newer than what config.json says.
     generation = folder / "generation_config.json"
     if generation.is_file():
-        ends = _read_json(generation).get("eos_token_id")
+        ends = read_json(generation).get("eos_token_id")
         raw = raw if ends is None else raw | {"eos_token_id": ends}
     return RawConfig(folder, raw)
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        raw = json.loads(file.read_text("utf-8"))
-    except ValueError as error:
-        raise UserError("{file} is not valid JSON: {reason}", file=file, reason=error) from error
-    if not isinstance(raw, dict):
-        raise UserError("{file} has to be a JSON object.", file=file)
-    return raw
 
 
 def _write_json(file: Path, content: Mapping[str, Any] | list[Any]) -> None:
@@ -310,7 +300,7 @@ def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
     index = folder / "model.safetensors.index.json"
     files = ["model.safetensors"]
     if not (folder / files[0]).is_file() and index.is_file():
-        placed = _read_json(index).get("weight_map")
+        placed = read_json(index).get("weight_map")
         if not isinstance(placed, dict) or not all(isinstance(one, str) for one in placed.values()):
             raise UserError("{file} has to be a JSON object.", file=index)
         files = sorted({Path(one).name for one in placed.values()})

@@ -1,5 +1,6 @@
 """The Hugging Face layout, as far as all branches share it: reading `config.json`, and names of weights both ways."""
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,17 @@ from dizuo.core.errors import UserError
 
 # Ten times as many as any model has. A layer is built before anybody knows that its weights are missing.
 _MOST_LAYERS = 1000
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The object of a JSON file that is there. Raises UserError when it is no JSON, or none but an object."""
+    try:
+        raw = json.loads(file.read_text("utf-8"))
+    except ValueError as error:
+        raise UserError("{file} is not valid JSON: {reason}", file=file, reason=error) from error
+    if not isinstance(raw, dict):
+        raise UserError("{file} has to be a JSON object.", file=file)
+    return raw
 
 
 @dataclass(frozen=True)
