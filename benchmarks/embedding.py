@@ -23,9 +23,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from contest import Contender, environment, install_peers, ready, start
 
 ROOT = Path(__file__).parents[1]
 PEERS = ROOT / ".peers-embedding"
@@ -40,29 +41,6 @@ LEAST_TOKENS, MOST_TOKENS = 10, 400
 WORD_TOKENS = 1.3  # of English, about
 
 
-@dataclass(frozen=True)
-class Contender:
-    """A process that waits for texts."""
-
-    name: str
-    process: "subprocess.Popen[str]"
-
-    def embed(self, texts: Sequence[str], file: Path) -> dict[str, Any]:
-        """Vectors into a file; what the worker says: {"seconds", "cpu_s"}."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps({"texts": texts, "file": str(file)}) + "\n")
-        self.process.stdin.flush()
-        return self.hear()
-
-    def hear(self) -> dict[str, Any]:
-        """The worker's next line. Ends the benchmark when there is none."""
-        assert self.process.stdout is not None
-        said = self.process.stdout.readline()
-        if not said:
-            sys.exit(f"{self.name} failed; its own words are above.")
-        return json.loads(said)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
@@ -75,7 +53,7 @@ def main() -> None:
         sys.exit("The benchmark needs the data sets: set DIZUO_DATA to their folder.")
     if hasattr(os, "sched_setaffinity"):  # ours counts cores
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
-    _make_peers()
+    install_peers(PEERS, SCRIPTS / "requirements.txt", beside=True)
     texts = _texts(data, options.limit)
     with tempfile.TemporaryDirectory(prefix="dizuo-bench-") as folder:
         runs = _rounds(texts, Path(folder), options)
@@ -118,29 +96,32 @@ def _rounds(texts: Sequence[str], folder: Path, options: argparse.Namespace) -> 
     model = folder / "model.onnx"
     export = subprocess.run(
         [sys.executable, SCRIPTS / "to_onnx.py", model],
-        env=_environment(options.threads),
+        env=environment(options.threads, PEERS),
         capture_output=True,
         text=True,
         check=False,
     )
     if export.returncode != 0:
         sys.exit(f"The export to ONNX failed:\n{export.stderr[-3000:]}")
+    scripts = {
+        OURS: ["run_dizuo.py", "auto"],
+        OURS_FLOAT32: ["run_dizuo.py", "float32"],
+        SENTENCE_TRANSFORMERS: ["run_sentence_transformers.py"],
+        ONNXRUNTIME: ["run_onnxruntime.py", str(model), str(options.threads)],
+    }
     contenders = [
-        _start(OURS, options.threads, "run_dizuo.py", "auto"),
-        _start(OURS_FLOAT32, options.threads, "run_dizuo.py", "float32"),
-        _start(SENTENCE_TRANSFORMERS, options.threads, "run_sentence_transformers.py"),
-        _start(ONNXRUNTIME, options.threads, "run_onnxruntime.py", str(model), str(options.threads)),
+        start(name, options.threads, [sys.executable, SCRIPTS / script, *arguments], PEERS)
+        for name, (script, *arguments) in scripts.items()
     ]
     runs: list[dict[str, Any]] = []
-    try:
+    with ready(contenders):
         vectors: dict[str, Any] = {}
         for one in contenders:
-            one.hear()
-            one.embed(texts[:64], folder / "vectors.npy")  # the first call of everyone is slower
+            _embed(one, texts[:64], folder / "vectors.npy")  # the first call of everyone is slower
         for turn in range(options.rounds):
             for one in contenders[turn % len(contenders) :] + contenders[: turn % len(contenders)]:
                 time.sleep(PAUSE_S)
-                said = one.embed(texts, folder / "vectors.npy")
+                said = _embed(one, texts, folder / "vectors.npy")
                 vectors[one.name] = np.load(folder / "vectors.npy")
                 run = {"name": one.name, "round": turn, "texts_per_s": len(texts) / said["seconds"]}
                 runs.append(run | {"cpu_s": said["cpu_s"]})
@@ -149,30 +130,12 @@ def _rounds(texts: Sequence[str], folder: Path, options: argparse.Namespace) -> 
         for run in runs:
             cosines = (vectors[run["name"]] * vectors[SENTENCE_TRANSFORMERS]).sum(axis=1)
             run["least_cosine"] = float(cosines.min())
-    finally:
-        for one in contenders:
-            one.process.kill()
-            one.process.wait()
     return runs
 
 
-def _start(name: str, threads: int, script: str, *arguments: str) -> Contender:
-    process = subprocess.Popen(
-        [sys.executable, SCRIPTS / script, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=_environment(threads),
-    )
-    return Contender(name, process)
-
-
-def _environment(threads: int) -> dict[str, str]:
-    """The same number of threads for everyone, no look at a hub, and what the export needs."""
-    kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "TMPDIR") if key in os.environ}
-    limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"), str(threads))
-    quiet = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "PYTHONWARNINGS": "ignore"}
-    return {**kept, **limits, **quiet, "PYTHONPATH": str(PEERS)}
+def _embed(contender: Contender, texts: Sequence[str], file: Path) -> dict[str, Any]:
+    """Vectors into a file; what the worker says: {"seconds", "cpu_s"}."""
+    return contender.ask(json.dumps({"texts": texts, "file": str(file)}))
 
 
 def _row(name: str, peer: str, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -194,18 +157,6 @@ def _row(name: str, peer: str, runs: Sequence[dict[str, Any]]) -> dict[str, Any]
         "least_cosine": ours[0]["least_cosine"],
         "goal": GOALS[peer],
     }
-
-
-def _make_peers() -> None:
-    """onnx, when it is not there in this version yet. All else is of this environment."""
-    wanted = (SCRIPTS / "requirements.txt").read_text("utf-8")
-    stamp = PEERS / "requirements.installed"
-    if stamp.exists() and stamp.read_text("utf-8") == wanted:
-        return
-    print("putting onnx into .peers-embedding …", file=sys.stderr)
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    subprocess.run([*install, "--upgrade", "--target", PEERS, "-r", SCRIPTS / "requirements.txt"], check=True)
-    stamp.write_text(wanted, "utf-8")
 
 
 if __name__ == "__main__":

@@ -21,9 +21,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from contest import Contender, install_peers, ready, start
 
 ROOT = Path(__file__).parents[1]
 PEERS = ROOT / ".peers-generation"
@@ -41,26 +42,6 @@ GOALS = {
 }
 
 
-@dataclass(frozen=True)
-class Contender:
-    """A process that waits for prompts."""
-
-    name: str
-    threads: int
-    process: "subprocess.Popen[str]"
-
-    def run(self, prompts: list[list[int]], n_tokens: int) -> dict[str, Any]:
-        """What the worker says: {"seconds", "cpu_s", "texts"}."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps({"prompts": prompts, "n_tokens": n_tokens}) + "\n")
-        self.process.stdin.flush()
-        said = self.process.stdout.readline()
-        if not said:
-            sys.exit(f"{self.name} ({self.threads} threads) failed.")
-        return json.loads(said)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--model", type=Path, default=None, help="a Llama checkpoint folder, float32")
@@ -72,18 +53,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=sorted({1, _cores()}), help="what the peers may use")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     options = parser.parse_args()
-    _make_peers()
+    install_peers(PEERS, SCRIPTS / "requirements.txt")
     with tempfile.TemporaryDirectory(prefix="dizuo-bench-") as work:
         folder = options.model or _make_model(Path(work, "model"))
         contenders = _start(folder, Path(work), options.precision, options.threads)
         runs: list[dict[str, Any]] = []
-        try:
+        with ready(contenders):
             for batch in options.batches:
                 runs += _rounds(contenders, batch, options, json.loads((folder / "config.json").read_text()))
-        finally:
-            for one in contenders:
-                one.process.kill()
-                one.process.wait()
     table = _table(runs)
     if options.json:
         print(json.dumps({"runs": runs, "table": table}, indent=1))
@@ -126,28 +103,14 @@ def _start(folder: Path, work: Path, precision: str, threads_of_peers: list[int]
         ours = work / "int8"
         save_int8(folder, ours)
     mine = Path(sys.executable)
-    contenders = [_contender(OURS, mine, "run_dizuo.py", ours, 1)]
+    chosen = [(OURS, mine, "run_dizuo.py", ours, 1)]
     for threads in threads_of_peers:
-        contenders.append(_contender("transformers", mine, "run_transformers.py", folder, threads))
-        contenders.append(_contender("llama.cpp", PEERS / "bin/python", "run_llama_cpp.py", gguf, threads))
-    return contenders
-
-
-def _contender(name: str, python: Path, script: str, model: Path, threads: int) -> Contender:
-    kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "TMPDIR") if key in os.environ}
-    quiet = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "PYTHONWARNINGS": "ignore"}
-    process = subprocess.Popen(
-        [python, SCRIPTS / script, model, str(threads)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env={**kept, **quiet, "OMP_NUM_THREADS": str(threads)},
-    )
-    assert process.stdout is not None
-    if not process.stdout.readline():
-        sys.exit(f"{name} ({threads} threads) did not start: {python} {SCRIPTS / script} {model} {threads}")
-    return Contender(name, threads, process)
+        chosen.append(("transformers", mine, "run_transformers.py", folder, threads))
+        chosen.append(("llama.cpp", PEERS / "bin/python", "run_llama_cpp.py", gguf, threads))
+    return [
+        start(name, threads, [python, SCRIPTS / script, model, str(threads)])
+        for name, python, script, model, threads in chosen
+    ]
 
 
 def _rounds(
@@ -161,7 +124,7 @@ def _rounds(
         n_tokens = options.n_tokens if turn >= 0 else 4
         texts: dict[str, list[list[int]]] = {}
         for one in contenders[max(turn, 0) % len(contenders) :] + contenders[: max(turn, 0) % len(contenders)]:
-            said = one.run(prompts, n_tokens)
+            said = one.ask(json.dumps({"prompts": prompts, "n_tokens": n_tokens}))
             texts.setdefault(one.name, said["texts"])
             rate = batch * n_tokens / said["seconds"]
             if turn >= 0:
@@ -225,19 +188,6 @@ def _print_table(table: list[dict[str, Any]], options: argparse.Namespace) -> No
             f"{row['batch']:>5} {row['peer']:<14}{row['threads']:>7}{row['ours']:>9.0f}{row['theirs']:>10.0f}"
             f"{row['ratio']:>7.2f}  {spread:<15}{row['cpu_ratio']:>5.2f}  {goal}"
         )
-
-
-def _make_peers() -> None:
-    """llama.cpp's environment, when there is none of these requirements yet."""
-    wanted = (SCRIPTS / "requirements.txt").read_text("utf-8")
-    stamp = PEERS / "requirements.installed"
-    if stamp.exists() and stamp.read_text("utf-8") == wanted:
-        return
-    print("making llama.cpp's environment in .peers-generation …", file=sys.stderr)
-    subprocess.run([sys.executable, "-m", "venv", PEERS], check=True)
-    install = [PEERS / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]
-    subprocess.run([*install, SCRIPTS / "requirements.txt"], check=True)
-    stamp.write_text(wanted, "utf-8")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from contest import environment, install_peers
+
 ROOT = Path(__file__).parents[1]
 PEERS = ROOT / ".peers"
 SCRIPTS = ROOT / "benchmarks/peers"
@@ -87,7 +89,7 @@ def main() -> None:
     data = os.environ.get("DIZUO_DATA", "")
     if not Path(data, "squad_v2_en").is_dir():
         sys.exit("The benchmark needs the data sets: set DIZUO_DATA to their folder.")
-    _make_peers()
+    install_peers(PEERS, SCRIPTS / "requirements.txt")
     if hasattr(os, "sched_setaffinity"):  # a library that counts cores rather than heeding a variable gets as many
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
     with tempfile.TemporaryDirectory(prefix="dizuo-bench-") as folder:
@@ -140,19 +142,6 @@ def _rows(file: Path) -> list[dict[str, Any]]:
 # --- running --------------------------------------------------------------------------------------------------
 
 
-def _make_peers() -> None:
-    """The peers' environment, when there is none of these requirements yet."""
-    wanted = (SCRIPTS / "requirements.txt").read_text("utf-8")
-    stamp = PEERS / "requirements.installed"
-    if stamp.exists() and stamp.read_text("utf-8") == wanted:
-        return
-    print("making the peers' environment in .peers …", file=sys.stderr)
-    subprocess.run([sys.executable, "-m", "venv", PEERS], check=True)
-    install = [PEERS / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]
-    subprocess.run([*install, SCRIPTS / "requirements.txt"], check=True)
-    stamp.write_text(wanted, "utf-8")
-
-
 def _run(name: str, task: dict[str, Any], store: Path, threads: int) -> Run:
     """One contender from start to end in a process of its own."""
     store.mkdir()
@@ -164,7 +153,7 @@ def _run(name: str, task: dict[str, Any], store: Path, threads: int) -> Run:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=_environment(threads),
+        env=environment(threads),
     )
     memory = _Memory(process.pid)
     said, complaint = process.communicate()
@@ -189,14 +178,6 @@ def _run(name: str, task: dict[str, Any], store: Path, threads: int) -> Run:
         recall_zh=statistics.mean(of("zh-", result["found"])),
         load_s=result["load_s"],
     )
-
-
-def _environment(threads: int) -> dict[str, str]:
-    """The same number of threads for everyone, no call home, and no look at a hub."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
-    limits = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
-    quiet = {"ANONYMIZED_TELEMETRY": "False", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-    return {**kept, **dict.fromkeys(limits, str(threads)), **quiet}
 
 
 class _Memory:

@@ -16,13 +16,13 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from contest import Contender, install_peers, ready, start
 
 ROOT = Path(__file__).parents[1]
 PEERS = ROOT / ".peers-training"
@@ -37,30 +37,6 @@ PAUSE_S = 0.5
 SAME_LOSS = {"float32": 1e-4, "bfloat16": 3e-3}
 
 
-@dataclass(frozen=True)
-class Contender:
-    """A process that stands between two steps of its training."""
-
-    name: str
-    process: "subprocess.Popen[str]"
-
-    def step(self, steps: int) -> dict[str, Any]:
-        """Trains so many steps; what the worker says: {"seconds", "cpu_s", "losses"}."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{steps}\n")
-        self.process.stdin.flush()
-        return self.hear()
-
-    def hear(self) -> dict[str, Any]:
-        """The worker's next line. Ends the benchmark when there is none."""
-        assert self.process.stdout is not None
-        said = self.process.stdout.readline()
-        if not said:
-            assert self.process.stderr is not None
-            sys.exit(f"{self.name} failed:\n{self.process.stderr.read()[-3000:]}")
-        return json.loads(said)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--precision", nargs="+", choices=list(SAME_LOSS), default=list(SAME_LOSS))
@@ -72,7 +48,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="threads for either's arithmetic")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     options = parser.parse_args()
-    _make_peers()
+    install_peers(PEERS, SCRIPTS / "requirements.txt", beside=True)
     runs: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="dizuo-bench-") as work:
         model = _make_model(Path(work, "model"), options.length)
@@ -137,47 +113,31 @@ def _rounds(precision: str, model: Path, work: Path, options: argparse.Namespace
     file = work / f"{precision}.json"
     file.write_text(json.dumps(task), "utf-8")
     contenders = [
-        _start(OURS, "run_dizuo.py", file, options.threads),
-        _start(PEER, "run_trainer.py", file, options.threads),
+        start(name, options.threads, [sys.executable, SCRIPTS / script, file], PEERS)
+        for name, script in ((OURS, "run_dizuo.py"), (PEER, "run_trainer.py"))
     ]
     tokens = options.steps * options.accumulate * options.batch * options.length
     runs: list[dict[str, Any]] = []
-    try:
-        for one in contenders:
-            one.hear()
-        warm = {one.name: one.step(WARM_UP)["losses"] for one in contenders}
+    with ready(contenders):
+        warm = {one.name: _step(one, WARM_UP)["losses"] for one in contenders}
         _compare(precision, warm)
         for turn in range(options.rounds):
             said: dict[str, dict[str, Any]] = {}
             for one in contenders if turn % 2 else contenders[::-1]:
                 time.sleep(PAUSE_S)
-                said[one.name] = one.step(options.steps)
+                said[one.name] = _step(one, options.steps)
             apart = _compare(precision, {name: one["losses"] for name, one in said.items()})
             for name, one in said.items():
                 run = {"name": name, "precision": precision, "round": turn, "tokens_per_s": tokens / one["seconds"]}
                 runs.append(run | {"cpu_s": one["cpu_s"], "loss": one["losses"][-1], "loss_difference": apart})
                 print(f"{precision} round {turn + 1}: {name} {run['tokens_per_s']:.0f}/s, cpu {one['cpu_s']:.2f} s, "
                       f"loss {one['losses'][-1]:.5f}", file=sys.stderr)  # fmt: skip
-    finally:
-        for one in contenders:
-            one.process.kill()
-            one.process.wait()
     return runs
 
 
-def _start(name: str, script: str, task: Path, threads: int) -> Contender:
-    kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "TMPDIR") if key in os.environ}
-    limits = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-    quiet = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "PYTHONWARNINGS": "ignore"}
-    process = subprocess.Popen(
-        [sys.executable, SCRIPTS / script, task],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**kept, **limits, **quiet, "PYTHONPATH": str(PEERS)},
-    )
-    return Contender(name, process)
+def _step(contender: Contender, steps: int) -> dict[str, Any]:
+    """Trains so many steps; what the worker says: {"seconds", "cpu_s", "losses"}."""
+    return contender.ask(str(steps))
 
 
 def _compare(precision: str, losses: dict[str, list[float]]) -> float:
@@ -203,18 +163,6 @@ def _row(precision: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
         "loss_difference": max(run["loss_difference"] for run in runs),
         "goal": GOAL,
     }
-
-
-def _make_peers() -> None:
-    """accelerate, when it is not there in this version yet. torch and transformers are those of this environment."""
-    wanted = (SCRIPTS / "requirements.txt").read_text("utf-8")
-    stamp = PEERS / "requirements.installed"
-    if stamp.exists() and stamp.read_text("utf-8") == wanted:
-        return
-    print("putting accelerate into .peers-training …", file=sys.stderr)
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    subprocess.run([*install, "--upgrade", "--target", PEERS, "-r", SCRIPTS / "requirements.txt"], check=True)
-    stamp.write_text(wanted, "utf-8")
 
 
 if __name__ == "__main__":

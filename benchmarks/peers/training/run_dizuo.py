@@ -9,8 +9,9 @@ import torch
 from torch import nn
 from worker import Task, Turns, read_task
 
-from dizuo.data.packing import IGNORE, Batch
+from dizuo.data.packing import Batch
 from dizuo.nn.checkpoint import load_model
+from dizuo.nn.cross_entropy import IGNORED
 from dizuo.train.distributed import join_world
 from dizuo.train.loop import train
 from dizuo.train.objectives import Causal, Marks
@@ -41,7 +42,7 @@ class Given:
         share = recipe.batch // world
         for start in range(rank * share, len(self._given), recipe.batch):
             ids = self._given[start : start + share]
-            targets = torch.cat((ids[:, 1:], torch.full((share, 1), IGNORE)), dim=1)
+            targets = torch.cat((ids[:, 1:], torch.full((share, 1), IGNORED)), dim=1)
             yield Batch(ids, targets, torch.zeros_like(ids), torch.arange(ids.shape[1]).expand_as(ids)), {}
 
     def loss(self, model: nn.Module, batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
