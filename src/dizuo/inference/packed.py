@@ -67,7 +67,7 @@ def fastest_type() -> torch.dtype:
     """bfloat16 where the processor multiplies it, or else float32.
 
     Weights in bfloat16 are half as large, so that a small model's stay in the cache: 3.3 to 2.3 ms a query for
-    all-MiniLM-L6-v2, whose vectors keep a cosine of 0.99998 to those in float32 (docs/log.md).
+    all-MiniLM-L6-v2, whose vectors keep a cosine of 0.99996 to those in float32 (docs/log.md).
     """
     can = torch.cpu.get_capabilities()
     return torch.bfloat16 if can.get("avx512_bf16") or can.get("amx_bf16") else torch.float32
