@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dizuo.apps.threads import Threads
     from dizuo.apps.training import Trainings
     from dizuo.core.protocols import ChatModel, Embedder
+    from dizuo.gateway.gateway import Gateway
     from dizuo.gateway.models import Models
     from dizuo.knowledge.answer import Answerer
     from dizuo.knowledge.library import Library
@@ -59,7 +60,7 @@ class House:
     def close(self) -> None:
         """Stops the worker, if this process is it, and lets go of the database."""
         with ExitStack() as closing:  # from the last to the first, each even where another fails
-            for part in ("database", "models", "library", "jobs"):
+            for part in ("database", "models", "gateway", "library", "jobs"):
                 if part in self.__dict__:
                     closing.callback(self.__dict__.pop(part).close)
 
@@ -94,7 +95,7 @@ class House:
     @once
     def chat_model(self) -> "ChatModel | None":
         """The model that writes answers, or None: answers are quotations then."""
-        return self.models.chat(self.settings.model) if self.settings.model else None
+        return self.gateway.chat(self.settings.model) if self.settings.model else None
 
     def chat(self, name: str) -> "ChatModel":
         """The chat model of that name; `knowledge/NAME` answers from that knowledge base.
@@ -108,7 +109,15 @@ class House:
             return KnowledgeModel(self.answerer, knowledge.name)
         if self.chat_model is not None and name == self.chat_model.name:
             return self.chat_model
-        return self.models.chat(name)
+        return self.gateway.chat(name)
+
+    @once
+    def gateway(self) -> "Gateway":
+        """Every model of this instance, wrapped in what holds for every call."""
+        from dizuo.gateway.gateway import Gateway
+        from dizuo.gateway.ledger import Ledger
+
+        return Gateway(self.models, Ledger(self.database))
 
     @once
     def models(self) -> "Models":

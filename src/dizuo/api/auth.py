@@ -17,7 +17,9 @@ from fastapi.security import APIKeyCookie, HTTPBearer
 
 from dizuo.api.errors import ERROR_RESPONSES
 from dizuo.api.requests import unknown_parameter
+from dizuo.core import traces
 from dizuo.core.errors import NotAllowed, NotSignedIn
+from dizuo.core.traces import Trace
 from dizuo.platform.identity import SESSION_COOKIE as COOKIE
 from dizuo.platform.identity import Session, User
 from dizuo.wiring import House
@@ -101,7 +103,9 @@ class SignedInRoute(StrictRoute):
     """A route for callers that are known."""
 
     async def admit(self, request: Request) -> None:
-        request.state.caller = await run_in_threadpool(authenticate, request)
+        caller = await run_in_threadpool(authenticate, request)
+        request.state.caller = caller
+        traces.current.set(Trace(self.name, "api", user_id=caller.user.id))
 
 
 def router(prefix: str, tag: str) -> APIRouter:

@@ -210,7 +210,12 @@ class _Reply:
         )
 
     def _usage(self) -> ChatUsage:
-        return ChatUsage(**self.usage.model_dump(), total_tokens=self.usage.total_tokens)
+        usage = self.usage
+        return ChatUsage(
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            total_tokens=usage.total_tokens,
+        )
 
     def _frame(self, delta: Delta, finish_reason: str | None = None, logprobs: ChatLogprobs | None = None) -> str:
         return self._chunk([ChunkChoice(delta=delta, logprobs=logprobs, finish_reason=finish_reason)])

@@ -10,6 +10,9 @@
     │   ├── TooLarge         413
     │   └── Unavailable      503 (something this call needs is not there now)
     └── ModelError           goes back to the model as an observation, or 502 when nobody is left to retry
+        ├── ModelBusy        429: takes no more for now; `retry_after_s` among the params where it said so
+        ├── ModelDown        502: cannot be reached, failed, broke off: another may do
+        └── ModelRefused     502: the request or the key; another try would be refused as well
 
 Everything else is a bug: traceback, 500, request id.
 
@@ -88,3 +91,22 @@ class ModelError(DizuoError):
 
     status = 502
     code = "model_error"
+
+
+class ModelBusy(ModelError):
+    """Too many requests, or the quota is used up. Nothing was done, so that it is safe to try again."""
+
+    status = 429
+    code = "model_busy"
+
+
+class ModelDown(ModelError):
+    """Unreachable, silent, failing, or not speaking the protocol: the fault is not the request's."""
+
+    code = "model_down"
+
+
+class ModelRefused(ModelError):
+    """The provider will not take this request, or this key."""
+
+    code = "model_refused"

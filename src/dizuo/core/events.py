@@ -8,6 +8,18 @@ from dizuo.core.documents import Answer, Citation
 from dizuo.core.messages import Noun, TokenLogprob, ToolCall, Usage
 
 
+class Served(Noun):
+    """Comes first from a model behind the gateway, together with what follows: which model answers, and whether it
+    is an answer that was kept."""
+
+    type: Literal["served"] = "served"
+    model: str
+    attempts: int = 1  # 0: no model was asked
+    cache: Literal["", "exact", "normalised", "semantic"] = ""
+    score: float = 1.0  # how sure the cache is that the question is the same
+    age_s: float = 0.0
+
+
 class TextDelta(Noun):
     """`tokens` are there when log-probabilities were asked for: those that the text is made of."""
 
@@ -53,4 +65,6 @@ class Failed(Noun):
     message: str
 
 
-Event = Annotated[TextDelta | ToolCalled | CitationFound | UsageReported | Done | Failed, Field(discriminator="type")]
+Event = Annotated[
+    Served | TextDelta | ToolCalled | CitationFound | UsageReported | Done | Failed, Field(discriminator="type")
+]

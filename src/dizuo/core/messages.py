@@ -19,9 +19,25 @@ class ToolCall(Noun):
     arguments: str  # JSON, exactly as the model wrote it
 
 
+class TextPart(Noun):
+    type: Literal["text"] = "text"
+    text: str
+
+
+class ImagePart(Noun):
+    """A picture: its address, or the picture itself as a `data:` URL."""
+
+    type: Literal["image"] = "image"
+    url: str
+    detail: Literal["auto", "low", "high"] = "auto"
+
+
 class Message(Noun):
+    """`parts` are there when a message holds more than text; `content` is its text then too."""
+
     role: Role
     content: str
+    parts: tuple[TextPart | ImagePart, ...] = ()
     name: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
@@ -42,10 +58,12 @@ class TokenLogprob(Noun):
 
 
 class Usage(Noun):
-    """Tokens of one call."""
+    """Tokens of one call, and the processor time that a model of this machine took for it."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cached_tokens: int = 0  # of the prompt, those that the provider had kept
+    cpu_s: float = 0.0
 
     @property
     def total_tokens(self) -> int:

@@ -14,7 +14,7 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,14 +63,15 @@ class Manifest:
 
 
 def write_shards(
-    documents: Iterable[str],
+    documents: Iterable[str | Sequence[int]],
     tokenizer_file: Path,
     folder: Path,
     *,
     source: Mapping[str, Any],
     shard_tokens: int = SHARD_TOKENS,
 ) -> Manifest:
-    """Encodes the documents in order and returns the manifest; at once when the folder is finished already.
+    """Encodes the documents in order and returns the manifest; at once when the folder is finished already. A document
+    that is a sequence of ids is kept as it is.
 
     Never holds more than a batch of documents. Marks such as `<|im_end|>` inside a document are encoded as the plain
     text that they are. `source` is kept, and says with the tokenizer whether a half-written folder may be gone on with:
@@ -141,13 +142,17 @@ class _Writer:
             self._files, self.consumed = known["files"], known["consumed"]
         return False
 
-    def write(self, batch: list[str]) -> None:
+    def write(self, batch: list[str | Sequence[int]]) -> None:
         """Appends documents. A file is closed, and counted as done, at the end of the batch that fills it."""
         self._open = self._open or _File(self._folder, len(self._files), self._dtype, self._end_id)
-        pieces = [list(_pieces(text)) for text in batch]
+        pieces = [list(_pieces(one)) if isinstance(one, str) else [] for one in batch]
         encoded = iter(self._encoder.encode_batch_fast([p for one in pieces for p in one], add_special_tokens=False))
-        for text, parts in zip(batch, pieces, strict=True):
-            ids = [i for encoding in itertools.islice(encoded, len(parts)) for i in encoding.ids]
+        for one, parts in zip(batch, pieces, strict=True):
+            if isinstance(one, str):
+                ids = [i for encoding in itertools.islice(encoded, len(parts)) for i in encoding.ids]
+                text = one
+            else:
+                ids, text = list(one), self._encoder.decode(list(one))
             if ids:
                 self._open.append(ids, len(text.encode()))
         self.consumed += len(batch)
@@ -284,8 +289,8 @@ def _map(file: Path, dtype: np.dtype, count: int) -> np.ndarray:
     return np.memmap(file, dtype, "r") if count else np.empty(0, dtype)
 
 
-def _batches(documents: Iterable[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
+def _batches(documents: Iterable[str | Sequence[int]]) -> Iterator[list[str | Sequence[int]]]:
+    batch: list[str | Sequence[int]] = []
     size = 0
     for text in documents:
         batch.append(text)

@@ -87,6 +87,9 @@ api_keys = Table(
     Column("created_at", String(32), nullable=False),
     Column("last_used_at", String(32)),
     Column("revoked_at", String(32)),
+    Column("expires_at", String(32)),
+    Column("scopes", JSON),  # what it may be used for, by name; null: for all that its user may do
+    Column("models", JSON),  # patterns of the models that it may ask; null: all
 )
 
 # --- durable jobs ---------------------------------------------------------------------------------------------
@@ -209,4 +212,132 @@ thread_messages = Table(
     Column("content", Text, nullable=False),
     Column("answer", JSON),  # core.documents.Answer of an assistant's message
     Column("created_at", String(32), nullable=False),
+)
+
+# --- the gateway ----------------------------------------------------------------------------------------------
+
+providers = Table(
+    "providers",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(64), nullable=False, unique=True),  # what model names begin with
+    Column("preset", String(32), nullable=False),  # the entry of the catalogue it was made from, or ""
+    Column("base_url", Text, nullable=False),
+    Column("key_cipher", LargeBinary),  # encrypted; null: none is needed, or it comes from the environment
+    Column("models", JSON),  # the names that it listed when last asked; null: never
+    Column("checked_at", String(32)),
+    Column("created_at", String(32), nullable=False),
+)
+
+routes = Table(  # a name of one's own for several models
+    "routes",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("targets", JSON, nullable=False),  # [{"model", "weight"}]: shared by weight and load
+    Column("fallbacks", JSON, nullable=False),  # [model]: in turn, when no target answers
+    Column("options", JSON, nullable=False),  # timeouts and retries that differ from the usual
+    Column("created_at", String(32), nullable=False),
+    Column("changed_at", String(32), nullable=False),
+)
+
+prices = Table(
+    "prices",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("model", String(128), nullable=False, unique=True),  # a name, or a pattern with * at its end
+    Column("currency", String(3), nullable=False),
+    Column("input", Float, nullable=False),  # a million tokens of the prompt
+    Column("cached_input", Float),  # a million that the provider had kept
+    Column("output", Float, nullable=False),  # a million tokens written
+    Column("dated", String(10), nullable=False),  # the day on which this was the price
+    Column("source", Text, nullable=False),
+)
+
+limits = Table(
+    "limits",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("subject", String(8), nullable=False),  # key | user | app | all
+    Column("subject_id", String(64), nullable=False),  # "" for all
+    Column("requests_per_minute", Integer),
+    Column("tokens_per_minute", Integer),
+    Column("concurrency", Integer),
+    Column("budget", Float),
+    Column("currency", String(3), nullable=False),
+    Column("period", String(8), nullable=False),  # day | month | total
+    Column("warn_at", Float, nullable=False),  # share of the budget
+    UniqueConstraint("subject", "subject_id"),
+)
+
+calls = Table(  # the ledger: a row for each call of a model
+    "calls",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("trace_id", String(32), nullable=False, index=True),
+    Column("at", String(32), nullable=False, index=True),
+    Column("user_id", Integer),  # kept when the user is gone: money was spent
+    Column("key_id", Integer),
+    Column("app", String(128), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("asked", String(128), nullable=False),  # the name that was asked for
+    Column("model", String(128), nullable=False),  # the one that answered
+    Column("status", String(16), nullable=False),  # ok | failed | refused | cancelled
+    Column("error", String(32), nullable=False),
+    Column("cache", String(16), nullable=False),  # exact | normalised | semantic, or ""
+    Column("attempts", Integer, nullable=False),
+    Column("prompt_tokens", Integer, nullable=False),
+    Column("completion_tokens", Integer, nullable=False),
+    Column("cached_tokens", Integer, nullable=False),
+    Column("cost", Float),  # null: no price is known
+    Column("currency", String(3), nullable=False),
+    Column("cpu_s", Float, nullable=False),
+    Column("first_s", Float),  # until the first piece of the answer
+    Column("total_s", Float, nullable=False),
+)
+
+traces = Table(
+    "traces",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("at", String(32), nullable=False, index=True),
+    Column("name", String(64), nullable=False),
+    Column("face", String(8), nullable=False),
+    Column("user_id", Integer),
+    Column("key_id", Integer),
+    Column("app", String(128), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("total_s", Float, nullable=False),
+    Column("spans", JSON, nullable=False),  # [[name, start_ns, end_ns, attributes, error]]
+    Column("question", JSON),  # texts, where the setting keeps them
+    Column("answer", Text),
+)
+
+cache_entries = Table(
+    "cache_entries",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("scope", String(64), nullable=False),  # digest of all that must be the same, the last question apart
+    Column("exact", String(64), nullable=False),  # digest of the question
+    Column("normalised", String(64), nullable=False),
+    Column("model", String(128), nullable=False),
+    Column("question", Text, nullable=False),
+    Column("language", String(8), nullable=False),
+    Column("embedder", String(128), nullable=False),  # "" without a vector
+    Column("vector", LargeBinary),  # float32, little-endian
+    Column("events", JSON, nullable=False),  # the answer
+    Column("size_bytes", Integer, nullable=False),
+    Column("created_at", String(32), nullable=False),
+    Column("expires_at", String(32), nullable=False, index=True),
+    Column("used_at", String(32), nullable=False, index=True),
+    Column("hits", Integer, nullable=False),
+    UniqueConstraint("scope", "exact"),
+    Index("ix_cache_entries_scope_normalised", "scope", "normalised"),
+)
+
+cache_sources = Table(  # what a kept answer cites
+    "cache_sources",
+    metadata,
+    Column("entry_id", Integer, ForeignKey("cache_entries.id", ondelete="CASCADE"), primary_key=True),
+    Column("document_id", String(40), primary_key=True, index=True),
 )

@@ -1,4 +1,8 @@
-"""Pretraining: a model from raw text, packed to rows in which no document sees another."""
+"""Pretraining: a model from raw text, packed to rows in which no document sees another.
+
+Conversations made by a program may be mixed in, and are then learnt whole, questions and passages too (as in
+Hu et al. 2024, "MiniCPM", arXiv:2404.06395, §4.2): a small model learns to copy from its context sooner so.
+"""
 
 import hashlib
 import itertools
@@ -19,16 +23,18 @@ from dizuo.data.overlap import Overlap
 from dizuo.data.packing import Batch, PackedBatches
 from dizuo.data.shards import Shards, write_shards
 from dizuo.data.tokenizer import ENDOFTEXT, PAD, SPECIALS, balanced, train_tokenizer
+from dizuo.nn.chat import encode_chat
 from dizuo.nn.checkpoint import load_model, save_model
 from dizuo.nn.tokenizer import load_tokenizer
 from dizuo.train.gradients import in_threads
 from dizuo.train.objectives import OBJECTIVES, Marks, Objective
 from dizuo.train.options import PretrainOptions
 from dizuo.train.recipe import Recipe, options
+from dizuo.train.rows import open_documents
 from dizuo.train.run_folder import write_whole
 from dizuo.train.stage import Made, doing
 from dizuo.train.start import start_folder
-from dizuo.train.texts import TextSource, data_folder, evaluation_sha256, open_text, present_evaluation_texts
+from dizuo.train.texts import TextSource, data_folder, evaluation_sha256, present_evaluation_texts
 
 # More text makes the tokenizer no better and its training longer.
 _TOKENIZER_BYTES = 40_000_000
@@ -45,12 +51,12 @@ class Pretrain:
         self._recipe = recipe
         self._options: PretrainOptions = options(recipe)
         self._start = start_folder(recipe.model.start, work) if recipe.model.start else None
-        sources = [open_text(one.name, one.split) for one in recipe.data]
+        sources = [open_documents(one.name, one.split) for one in recipe.data]
         self._tokenizer_file = self._find_tokenizer(recipe, sources, work)
         tokenizer = load_tokenizer(self._tokenizer_file)
         self._bytes = _bytes_of_tokens(tokenizer)
         self._objective: Objective = OBJECTIVES[self._options.objective](_marks(tokenizer))
-        shards = _Encoded(self._tokenizer_file, work, self._options.filtered)
+        shards = _Encoded(self._tokenizer_file, work, self._options.filtered, recipe.length)
         self._train = [shards.learnt(source) for source in sources]
         held_out = {source.name: shards.held_out(source) for source in sources}
         self._held_out = {name: found for name, found in held_out.items() if len(found)}
@@ -153,17 +159,26 @@ def _tokenizer_in(path: Path) -> Path:
 
 
 def _trained_tokenizer(recipe: Recipe, vocab_size: int, sources: list[TextSource], work: Path) -> Path:
-    weights = [1.0 if one.weight is None else one.weight for one in recipe.data]
-    shares = [[one.sha256, weight] for one, weight in zip(sources, weights, strict=True)]
+    """Made of the raw text alone: conversations repeat their forms."""
+    texts = [
+        (source, 1.0 if one.weight is None else one.weight)
+        for source, one in zip(sources, recipe.data, strict=True)
+        if not source.conversations
+    ]
+    if not texts:
+        raise UserError("The recipe has conversations only: a tokenizer is made of raw text. Name one in `tokenizer`, "
+                        "or add a text to `data`.")  # fmt: skip
+    total = sum(weight for _source, weight in texts)
+    shares = [[source.sha256, weight] for source, weight in texts]
     file = work / f"tokenizer-{_digest([vocab_size, _TOKENIZER_BYTES, shares])}" / "tokenizer.json"
     if not file.is_file():
         doing(Note(template="Training a tokenizer of {size} entries.", params={"size": vocab_size}))
-        texts = (
+        documents = (
             text
-            for source, weight in zip(sources, weights, strict=True)
-            for text in balanced([source.documents()], round(_TOKENIZER_BYTES * weight / sum(weights)))
+            for source, weight in texts
+            for text in balanced([source.documents()], round(_TOKENIZER_BYTES * weight / total))
         )
-        trained = train_tokenizer(texts, vocab_size)
+        trained = train_tokenizer(documents, vocab_size)
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, trained.to_str().encode())
     return file
@@ -172,8 +187,8 @@ def _trained_tokenizer(recipe: Recipe, vocab_size: int, sources: list[TextSource
 class _Encoded:
     """The texts of a recipe as tokens: encoded when they are first wanted with this tokenizer."""
 
-    def __init__(self, tokenizer: Path, work: Path, filtered: bool) -> None:
-        self._tokenizer, self._work, self._filtered = tokenizer, work, filtered
+    def __init__(self, tokenizer: Path, work: Path, filtered: bool, length: int) -> None:
+        self._tokenizer, self._work, self._filtered, self._length = tokenizer, work, filtered, length
         self._tokenizer_sha256 = hashlib.sha256(tokenizer.read_bytes()).hexdigest()
         self._overlap: Overlap | None = None
 
@@ -181,7 +196,7 @@ class _Encoded:
         return self._shards(source, "val", source.held_out, {})
 
     def learnt(self, source: TextSource) -> Shards:
-        if not self._filtered or source.ships:
+        if not self._filtered or source.clean:
             return self._shards(source, "train", source.documents, {})
         return self._shards(
             source, "train", lambda: self._clean(source), {"filtered": evaluation_sha256(data_folder())}
@@ -194,15 +209,26 @@ class _Encoded:
         return self._overlap.without(Duplicates().without(source.documents()))
 
     def _shards(
-        self, source: TextSource, part: str, documents: Callable[[], Iterator[str]], more: Mapping[str, str]
+        self, source: TextSource, part: str, documents: Callable[[], Iterator[Any]], more: Mapping[str, Any]
     ) -> Shards:
+        if source.conversations:
+            more = {**more, "length": self._length}
         made_of = [source.sha256, part, self._tokenizer_sha256, *more.values()]
         folder = self._work / f"shards-{_digest(made_of)}"
         if not (folder / "manifest.json").is_file():
             doing(Note(template="Encoding {name} ({part}).", params={"name": source.name, "part": part}))
             told = {"name": source.name, "part": part, "sha256": source.sha256, **more}
-            write_shards(documents(), self._tokenizer, folder, source=told)
+            found = self._conversations(documents()) if source.conversations else documents()
+            write_shards(found, self._tokenizer, folder, source=told)
         return Shards(folder)
+
+    def _conversations(self, rows: Iterator[Mapping[str, Any]]) -> Iterator[list[int]]:
+        """Their ids; those longer than a row are left out, as an answer says nothing without its passage."""
+        tokenizer = load_tokenizer(self._tokenizer)
+        for row in rows:
+            ids, _learnt = encode_chat(tokenizer, row["messages"], row.get("tools") or ())
+            if len(ids) < self._length:
+                yield ids
 
 
 def _marks(tokenizer: Tokenizer) -> Marks:

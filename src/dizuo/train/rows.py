@@ -11,7 +11,7 @@ from dizuo.core.errors import UserError
 from dizuo.data.programs import PREFIX, PROGRAMS, program_rows
 from dizuo.data.reading import PARTS, read_reading
 from dizuo.data.sources import described, find, own_path, read
-from dizuo.train.texts import data_folder
+from dizuo.train.texts import TextSource, data_folder, open_text
 
 _HELD_OUT_EVERY = 20
 
@@ -66,6 +66,20 @@ def read_set(name: str, split: str) -> tuple[RowSet, RowSet]:
             return rows, read_rows(name, held_out)
     kept = [row for n, row in enumerate(rows.rows) if n % _HELD_OUT_EVERY != _HELD_OUT_EVERY - 1]
     return RowSet(name, split, kept), RowSet(name, split, rows.rows[_HELD_OUT_EVERY - 1 :: _HELD_OUT_EVERY])
+
+
+def open_documents(name: str, split: str) -> TextSource:
+    """The text of that name, or the conversations of a program. Raises UserError as `open_text` and `read_rows` do."""
+    if not name.startswith(PREFIX):
+        return open_text(name, split)
+    rows, held_out = read_set(name, split)
+    if "messages" not in rows.rows[0]:
+        raise UserError("The rows of {name} have no field {field!r}; they have {known}.", name=name, field="messages",
+                        known=", ".join(rows.rows[0]))  # fmt: skip
+    return TextSource(
+        name, rows.sha256, lambda: iter(rows.rows), lambda: iter(held_out.rows), rows.facts,
+        clean=True, conversations=True,
+    )  # fmt: skip
 
 
 def _has(name: str, split: str) -> bool:

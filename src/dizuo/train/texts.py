@@ -1,4 +1,7 @@
-"""Where raw text comes from: a set of the catalogue, a file of the user's, or what ships with the package itself."""
+"""Where raw text comes from: a set of the catalogue, a file of the user's, or what ships with the package itself.
+
+Conversations made by a program may stand among it.
+"""
 
 import hashlib
 import json
@@ -26,10 +29,11 @@ class TextSource:
 
     name: str
     sha256: str  # of the content: what is made from the text is named by it
-    documents: Callable[[], Iterator[str]]
-    held_out: Callable[[], Iterator[str]]
+    documents: Callable[[], Iterator[Any]]
+    held_out: Callable[[], Iterator[Any]]
     facts: dict[str, Any] = field(default_factory=dict)  # for the model card
-    ships: bool = False  # written here, and no part of any evaluation set
+    clean: bool = False  # no part of any evaluation set, by how it was made
+    conversations: bool = False  # a document is a row with `messages` and `tools`, not a text
 
 
 def data_folder() -> Path | None:
@@ -82,7 +86,7 @@ def _texts(name: str, split: str) -> Iterator[str]:
 
 def _shipped(name: str, files: list[Path]) -> TextSource:
     source = _split(name, files, lambda: (file.read_text("utf-8") for file in files), {"licence": "Apache-2.0"})
-    return replace(source, ships=True)
+    return replace(source, clean=True)
 
 
 def _split(name: str, files: list[Path], texts: Callable[[], Iterable[str]], facts: dict[str, Any]) -> TextSource:

@@ -4,6 +4,7 @@ No row is copied from an evaluation set (tests/data/test_programs.py measures th
 `validation` and `test` differ in seed; in `test` the tools and kinds of documents are such as `train` never shows.
 """
 
+import itertools
 import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 
 from dizuo.core.errors import UserError
 from dizuo.data.overlap import Overlap, evaluation_texts
-from dizuo.data.programs import chat, grounded, reading, sheets, tools
+from dizuo.data.programs import chat, grounded, reading, recall, sheets, tools
 from dizuo.data.sources import read
 
 SEED = 20261124
@@ -72,7 +73,7 @@ def _scored(data: Path | None) -> Overlap:
     return Overlap(evaluation_texts(data, _SCORED))
 
 
-def _in_turn(*streams: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _in_turn(*streams: Iterator[Any]) -> Iterator[Any]:
     """One of each in turn, until the shortest ends."""
     for group in zip(*streams, strict=False):
         yield from group
@@ -91,20 +92,44 @@ def _sheets(language: str, split: str, _data: Path | None) -> Iterator[dict[str,
 def _grounded(split: str, data: Path | None) -> Iterator[dict[str, Any]]:
     """Answers in a passage's words: half about encyclopedia paragraphs, half about made-up documents."""
     encyclopedia = _in_turn(*(
-        reading.rows(_articles(one, split, data, 600), one, SEED, natural=True, per_passage=1, silent=_SILENT)
+        _by_passage(
+            reading.rows(_articles(one, split, data, 600), one, SEED, natural=True, per_passage=3, silent=_SILENT)
+        )
         for one in ("en", "zh")
     ))  # fmt: skip
-    made_up = sheets.rows(split, SEED + 1, _SILENT)
+    made_up = _by_passage(sheets.rows(split, SEED + 1, _SILENT))
     others: dict[str, list[dict[str, Any]]] = {"en": [], "zh": []}  # the last passages by language
-    for n, row in enumerate(_in_turn(encyclopedia, made_up)):
+    for n, rows in enumerate(_in_turn(encyclopedia, made_up)):
         chance = random.Random(f"{SEED}:{split}:{n}")  # noqa: S311  # no secret
+        row = rows[0]
         near = others[row["lang"]]
         if chance.random() < 0.6 or not near:
-            made = grounded.short(row, chance)
+            made = grounded.short(rows, chance)
         else:
             made = grounded.product(row, chance.sample(near, min(len(near), chance.choice((0, 1, 1, 2)))), chance)
         others[row["lang"]] = [row, *near[:5]]
         yield {"id": f"grounded:{split}:{n}", "lang": row["lang"], **made}
+
+
+def _by_passage(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """The questions to one passage together."""
+    for _passage, group in itertools.groupby(rows, key=lambda row: row["passage"]):
+        yield list(group)
+
+
+def _recall(split: str, data: Path | None) -> Iterator[dict[str, Any]]:
+    """Tables, sentences and repetitions made of encyclopedia paragraphs, in turn, each in both languages."""
+    passages = {one: (passage for article in _articles(one, split, data, 600) for passage in article)
+                for one in ("en", "zh")}  # fmt: skip
+    n = 0
+    for kind in itertools.cycle((recall.table, recall.table, recall.sentence, recall.repeat)):
+        for language in ("en", "zh"):
+            chance = random.Random(f"{SEED}:recall:{split}:{n}")  # noqa: S311  # no secret
+            made = next((row for passage in passages[language] if (row := kind(passage, language, chance))), None)
+            if made is None:
+                return
+            yield {"id": f"recall:{split}:{n}", "lang": language, **made}
+            n += 1
 
 
 def _small_talk(split: str, data: Path | None) -> Iterator[dict[str, Any]]:
@@ -150,6 +175,13 @@ PROGRAMS: Mapping[str, Program] = {
         tuple(_TEXT.values()),
         _counts(24_000, 400),
         _grounded,
+    ),
+    "programs/recall": Program(
+        "names and values, sentences and repetitions to be found in a text and copied, as conversations",
+        _WIKIPEDIA,
+        tuple(_TEXT.values()),
+        _counts(40_000, 400),
+        _recall,
     ),
     "programs/small-talk": Program(
         "greetings, identity, definitions, small jobs, translations",

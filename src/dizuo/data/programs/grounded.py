@@ -44,14 +44,17 @@ def asked(passage: str, question: str, language: str) -> str:
     return _SHORT[language][0].format(passage=passage, question=question, silent=SILENT[language])
 
 
-def short(row: Mapping[str, Any], chance: random.Random) -> dict[str, Any]:
-    """The conversation whose answer is the span alone."""
-    language = row["lang"]
-    asked = chance.choice(_SHORT[language]).format(
-        passage=row["passage"], question=row["question"], silent=SILENT[language]
-    )
-    said = row["answers"][0]["text"] if row["answers"] else SILENT[language]
-    return {"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": said}], "tools": []}
+def short(rows: Sequence[Mapping[str, Any]], chance: random.Random) -> dict[str, Any]:
+    """The conversation whose answers are the spans alone; `rows` are questions to one passage."""
+    turns: list[dict[str, Any]] = []
+    for row in rows:
+        language, question = row["lang"], row["question"]
+        if not turns:
+            form = chance.choice(_SHORT[language])
+            question = form.format(passage=row["passage"], question=question, silent=SILENT[language])
+        said = row["answers"][0]["text"] if row["answers"] else SILENT[language]
+        turns += [{"role": "user", "content": question}, {"role": "assistant", "content": said}]
+    return {"messages": turns, "tools": []}
 
 
 def product(row: Mapping[str, Any], others: Sequence[Mapping[str, Any]], chance: random.Random) -> dict[str, Any]:
