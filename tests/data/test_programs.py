@@ -3,6 +3,7 @@
 import json
 import random
 import re
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -11,10 +12,21 @@ import pytest
 from dizuo.core.documents import Hit
 from dizuo.core.errors import UserError
 from dizuo.data.overlap import Overlap
-from dizuo.data.programs import PROGRAMS, chat, grounded, program_rows, questions, reading, sheets, tools
+from dizuo.data.programs import (
+    PROGRAMS,
+    chat,
+    composed,
+    grounded,
+    program_rows,
+    questions,
+    reading,
+    recall,
+    sheets,
+    tools,
+)
 from dizuo.knowledge import prompt
 
-OWN = ("programs/tool-calls", "programs/sheets-en", "programs/sheets-zh")
+OWN = ("programs/tool-calls", "programs/composed-calls", "programs/sheets-en", "programs/sheets-zh")
 ARTICLE = {
     "id": "enwiki:1",
     "text": "Anna Berg\n\nAnna Berg (born 1912) was a painter. She was born in Oslo on 4 May 1912. The Blue Gate was "
@@ -47,8 +59,9 @@ def test_thousands_of_conversations_about_tools_are_hardly_ever_alike() -> None:
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_a_call_fits_its_tools_signature(split: str) -> None:
-    for row in islice(tools.rows(split, 3), 600):
+@pytest.mark.parametrize("made", [tools.rows, composed.rows], ids=["listed", "composed"])
+def test_a_call_fits_its_tools_signature(made: Callable[[str, int], Iterator[Any]], split: str) -> None:
+    for row in islice(made(split, 3), 600):
         signatures = {one["function"]["name"]: one["function"]["parameters"] for one in row["tools"]}
         for message in row["messages"]:
             for call in message.get("tool_calls", ()):
@@ -180,7 +193,7 @@ def test_the_prompt_for_passages_is_the_one_that_dizuo_ask_writes() -> None:
 
 def test_silent_rows_are_refused_in_the_language_of_the_question() -> None:
     for row in islice(sheets.rows("train", 8), 60):
-        said = grounded.short(row, random.Random(0))["messages"][1]["content"]
+        said = grounded.short([row], random.Random(0))["messages"][1]["content"]
         assert said == (row["answers"][0]["text"] if row["answers"] else grounded.SILENT[row["lang"]])
 
 
@@ -210,7 +223,9 @@ def test_an_unknown_program_or_split_is_named_with_those_there_are() -> None:
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("name", [name for name in PROGRAMS if name not in OWN and "reading" not in name])
+@pytest.mark.parametrize(
+    "name", [name for name in PROGRAMS if name not in OWN and "reading" not in name and name != "programs/asked"]
+)
 def test_rows_share_no_run_of_words_with_the_sets_that_are_scored(name: str) -> None:
     from tests.conftest import data_file, data_rows
 
@@ -223,3 +238,38 @@ def test_rows_share_no_run_of_words_with_the_sets_that_are_scored(name: str) -> 
     overlap = Overlap(known)
     rows = islice(program_rows(name, "train", data_file(".")), 400)
     assert not any(overlap.hits("\n".join(turn["content"] for turn in row["messages"])) for row in rows)
+
+
+def test_composed_tools_are_many_and_those_of_the_test_split_are_never_trained_on() -> None:
+    names = {
+        split: {
+            row["call"]["name"].lower().replace("_", "") for row in islice(composed.rows(split, 3), 3000) if row["call"]
+        }
+        for split in ("train", "test")
+    }
+    assert len(names["train"]) > 150
+    assert names["train"].isdisjoint(names["test"])
+
+
+@pytest.mark.parametrize(("document", "language"), [(ARTICLE, "en"), (ARTICLE_ZH, "zh")])
+def test_what_is_to_be_recalled_stands_in_the_conversation(document: dict[str, Any], language: str) -> None:
+    passage = next(reading.paragraphs([document], language))[0]
+    for kind in (recall.table, recall.sentence, recall.repeat):
+        row = kind(passage, language, random.Random(3))
+        assert row is not None
+        asked = row["messages"][0]["content"]
+        said = [turn["content"] for turn in row["messages"] if turn["role"] == "assistant"]
+        assert said
+        assert all(one in asked for one in said)
+
+
+@pytest.mark.data
+def test_peoples_questions_are_those_of_the_passages_that_no_score_is_taken_on() -> None:
+    from tests.conftest import data_file
+
+    asked = {
+        split: {row["messages"][0]["content"] for row in program_rows("programs/asked", split, data_file("."))}
+        for split in ("train", "test")
+    }
+    assert len(asked["train"]) > 1000
+    assert asked["train"].isdisjoint(asked["test"])

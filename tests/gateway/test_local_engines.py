@@ -180,3 +180,17 @@ def test_many_who_wait_for_a_place_leave_threads_for_everybody_else(folders: lis
 
     asyncio.run(run())
     engines.close()
+
+
+def test_an_engine_that_its_last_user_leaves_is_closed_beside_the_event_loop(folders: list[LocalFolder]) -> None:
+    closed_in: list[str] = []
+    engines = Engines(Loading())
+
+    async def use() -> None:
+        async with engines.lease_async(folders[0]) as engine:
+            engine.close = lambda: closed_in.append(threading.current_thread().name)
+            engines.forget(folders[0].name)
+
+    asyncio.run(use())
+    engines._entrance.shutdown(wait=True)
+    assert [name.startswith("local-engine") for name in closed_in] == [True]

@@ -145,3 +145,17 @@ def test_an_unknown_role_and_a_tokenizer_without_marks_are_refused(tokenizer: To
 
     with pytest.raises(UserError, match=r"has no token <\|im_start\|>"):
         encode_chat(Tokenizer(models.BPE()), [{"role": "user", "content": ""}])
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        "{{ 'a' * 10000000000 }}",
+        "{{ [messages] * 10000000000 }}",
+        "{{ 9 ** 99999999999 }}",
+    ],
+)
+def test_a_template_without_an_end_ends(tokenizer: Tokenizer, template: str) -> None:
+    with pytest.raises(UserError, match="chat template does not take this conversation"):
+        encode_with_template(tokenizer, template, [{"role": "user", "content": "hi"}])

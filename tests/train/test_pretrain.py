@@ -1,13 +1,16 @@
 """Pretraining: what it learns from, and what it goes on from."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 
 from dizuo.core.errors import UserError
+from dizuo.data.programs import PROGRAMS
 from dizuo.nn.checkpoint import load_model, read_provenance
+from dizuo.nn.tokenizer import load_tokenizer
 from dizuo.train import pretrain
 from dizuo.train.pretrain import Pretrain
 from dizuo.train.recipe import parse_recipe
@@ -65,3 +68,34 @@ def test_duplicates_and_text_of_evaluation_sets_are_not_learnt(tmp_path: Path, m
 
     assert documents(filtered=False) - documents(filtered=True) == 2
     assert any("Encoding" in one for one in said)
+
+
+@pytest.fixture
+def few_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program of tool calls with fewer rows."""
+    known = PROGRAMS["programs/tool-calls"]
+    fewer = replace(known, counts={"train": 120, "validation": 12, "test": 12})
+    monkeypatch.setitem(cast(dict[str, Any], PROGRAMS), "programs/tool-calls", fewer)
+
+
+@pytest.mark.usefixtures("few_calls")
+def test_conversations_are_learnt_whole_with_their_marks_where_they_fit_a_row(tmp_path: Path) -> None:
+    stage, length = Pretrain(), 600
+    raw = {**SMALL, "data": [{"name": "guide"}, {"name": "programs/tool-calls"}], "length": length, "steps": 1}
+    stage.prepare(parse_recipe(raw), tmp_path / ".cache")
+    text, talks = stage._train
+    tokenizer = load_tokenizer(stage._tokenizer_file)
+    ids = talks.document(0).tolist()
+    said = tokenizer.decode(ids, skip_special_tokens=False)
+    assert said.startswith("<|endoftext|><|im_start|>system\n# Tools")
+    assert tokenizer.token_to_id("<|im_start|>") in ids
+    assert 0 < len(talks) < 120  # the longer ones are left out: with so small a vocabulary most are
+    assert max(talks.length(n) for n in range(len(talks))) <= length
+    assert len(text)
+
+
+@pytest.mark.usefixtures("few_calls")
+def test_a_recipe_of_conversations_alone_needs_a_tokenizer(tmp_path: Path) -> None:
+    recipe = parse_recipe({**SMALL, "data": [{"name": "programs/tool-calls"}], "steps": 1})
+    with pytest.raises(UserError, match="a tokenizer is made of raw text"):
+        Pretrain().prepare(recipe, tmp_path / ".cache")

@@ -213,6 +213,9 @@ class Trainings:
         if not made.is_dir():
             return  # done before a kill
         self._models.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if _same_model(made, place):  # a kill came between the copy onto another disk and this
+            shutil.rmtree(made)
+            return
         if place.exists():
             raise UserError(
                 "A model local/{name} has come meanwhile; what was trained waits in {folder}. Move one of the two "
@@ -438,3 +441,9 @@ def _checked(overrides: Sequence[str]) -> Sequence[str]:
         if not equals or not key.strip():
             raise UserError("{given!r} sets nothing. It must be KEY=VALUE, such as steps=200.", given=one[:80])
     return overrides
+
+
+def _same_model(a: Path, b: Path) -> bool:
+    """Whether both folders hold what the same training made."""
+    files = [folder / "dizuo.json" for folder in (a, b)]
+    return all(file.is_file() for file in files) and files[0].read_bytes() == files[1].read_bytes()

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from dizuo.core import traces
 from dizuo.core.errors import DizuoError, Unavailable, UserError
 from dizuo.gateway.local_folders import LocalFolder, count
 
@@ -81,15 +82,16 @@ class Engines:
         """The same for a task: loads in a thread."""
         entering = asyncio.get_running_loop().run_in_executor(self._entrance, self._enter, folder)
         try:
-            slot = await asyncio.shield(entering)
+            with traces.span("load", **{"dizuo.model": folder.name}):
+                slot = await asyncio.shield(entering)
         except asyncio.CancelledError:
             # Nobody waits any longer, but the thread goes on: what it gets must be given back.
-            entering.add_done_callback(lambda done: None if done.exception() else self._leave(done.result()))
+            entering.add_done_callback(lambda done: None if done.exception() else self._leave_aside(done.result()))
             raise
         try:
             yield slot.engine
         finally:
-            self._leave(slot)
+            self._leave_aside(slot)
 
     def close(self) -> None:
         """Lets go of every engine that nobody uses; one at work is closed by whoever leaves it last."""
@@ -176,13 +178,21 @@ class Engines:
             _close(gone)
 
     def _leave(self, slot: _Slot) -> None:
+        if self._left(slot):
+            _close([slot])
+
+    def _leave_aside(self, slot: _Slot) -> None:
+        """The same from an event loop: an engine's end is waited for in a thread."""
+        if self._left(slot):
+            self._entrance.submit(_close, [slot])
+
+    def _left(self, slot: _Slot) -> bool:
+        """Takes one user off; whether the engine is to be closed by whoever left it last."""
         with self._changed:
             slot.users -= 1
             slot.last_used = time.monotonic()
-            orphaned = not slot.users and self._slots.get(slot.folder.name) is not slot
             self._changed.notify_all()
-        if orphaned:
-            _close([slot])
+            return not slot.users and self._slots.get(slot.folder.name) is not slot
 
     def _least_recent(self) -> _Slot | None:
         idle = [slot for slot in self._slots.values() if not slot.users]

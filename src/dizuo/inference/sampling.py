@@ -17,6 +17,8 @@ from dizuo.core.errors import UserError
 _TOP_P_CANDIDATES = 256
 # Below it the likeliest token is taken: in float32 what is divided by so little is no number any more.
 _LEAST_TEMPERATURE = 1e-5
+# Each token is compared with every beginning of a stop string.
+_STOP_CHARS = 1000
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class SamplingOptions:
             _within("logit_bias", bias, -100, 100)
         if not all(self.stop):
             raise UserError("A stop string is empty. Leave it out.")
+        if (longest := max(map(len, self.stop), default=0)) > _STOP_CHARS:
+            raise UserError("A stop string has {n} characters; at most {most} are taken.", n=longest, most=_STOP_CHARS)
         if sum(one is not None for one in (self.json_schema, self.regex, self.grammar)) > 1:
             raise UserError("Give one of json_schema, regex and grammar, not several.")
 

@@ -8,7 +8,9 @@ Marks are written here and nowhere else: what a person, a document or a tool say
 that a text with `<|im_end|>` in it cannot end its turn and speak as somebody else.
 """
 
+import itertools
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -216,23 +218,54 @@ def _mark_id(tokenizer: "Tokenizer", mark: str) -> int:
     return found
 
 
+# A template is a program of whoever made the model, and runs in a thread of ours. Real ones stay far below both.
+_MOST_TURNS = 200_000  # of its loops, all together
+_MOST_REPEATED = 100_000  # characters or items that one multiplication may make
+
+
 def _rendered(template: str, messages: Any, tools: Any, variables: Mapping[str, Any]) -> str:
     from datetime import datetime
 
-    from jinja2 import TemplateError
+    from jinja2 import TemplateError, nodes
     from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    turns = itertools.count()
 
     def refuse(message: str) -> None:
         raise TemplateError(message)
 
-    environment = ImmutableSandboxedEnvironment(
+    def turn() -> str:
+        if next(turns) >= _MOST_TURNS:
+            raise TemplateError(f"its loops go round more than {_MOST_TURNS} times")
+        return ""
+
+    class Bounded(ImmutableSandboxedEnvironment):
+        """The sandbox, whose programs also come to an end, in bounded memory."""
+
+        intercepted_binops = frozenset(("*", "**"))
+
+        def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+            sizes = [len(one) if hasattr(one, "__len__") else one for one in (left, right)]
+            if operator == "**" or (sizes != [left, right] and math.prod(sizes) > _MOST_REPEATED):
+                raise TemplateError(f"{operator} would make something too large")
+            return super().call_binop(context, operator, left, right)
+
+        def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+            tree = super()._parse(source, name, filename)
+            for loop in tree.find_all(nodes.For):
+                loop.body.insert(0, nodes.Output([nodes.Call(nodes.Name("_turn", "load"), [], [], None, None)]))
+            return tree.set_environment(self)
+
+    environment = Bounded(
         trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"], autoescape=False
     )
     environment.filters["tojson"] = lambda value, indent=None: json.dumps(value, ensure_ascii=False, indent=indent)
-    environment.globals |= {"raise_exception": refuse, "strftime_now": lambda form: datetime.now().strftime(form)}
+    environment.globals |= {
+        "raise_exception": refuse, "strftime_now": lambda form: datetime.now().strftime(form), "_turn": turn,
+    }  # fmt: skip
     try:
         return environment.from_string(template).render(
             messages=messages, tools=tools or None, add_generation_prompt=True, **variables
         )
-    except Exception as error:  # a program of whoever made the model, which may fail in any way
+    except Exception as error:  # it may fail in any way
         raise UserError("The model's chat template does not take this conversation: {reason}.", reason=error) from error

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import nn
 
+from dizuo.core.errors import UserError
+
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
@@ -36,6 +38,8 @@ def example_batches(
 
     `weights` are the shares of the sets among the examples that are drawn; every example of a set comes once before
     any comes again. Each of `world` processes gets `size / world` examples of the same batch.
+
+    Raises UserError when the state belongs to sets of other sizes.
     """
     drawn = Draws(list(map(len, sets)), weights, seed, state)
     at = int(state["batch"]) if state else 0
@@ -87,9 +91,16 @@ class Draws:
         self._drawn = int(state["drawn"]) if state else 0
         self._taken = list(state["taken"]) if state else [0] * len(sizes)
         self._orders: dict[tuple[int, int], list[int]] = {}
+        if state and state.get("sizes", sizes) != sizes:
+            raise UserError(
+                "The data has changed since the checkpoint: it has {found} examples and had {known}. Bring the data "
+                "back as it was, or start a new training.",
+                found=", ".join(map(str, sizes)),
+                known=", ".join(map(str, state["sizes"])),
+            )
 
     def state(self) -> dict[str, Any]:
-        return {"drawn": self._drawn, "taken": list(self._taken)}
+        return {"drawn": self._drawn, "taken": list(self._taken), "sizes": list(self._sizes)}
 
     def take(self, n: int) -> list[tuple[int, int]]:
         """The next `n` as (set, example)."""

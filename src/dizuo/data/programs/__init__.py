@@ -15,7 +15,8 @@ from typing import Any
 
 from dizuo.core.errors import UserError
 from dizuo.data.overlap import Overlap, evaluation_texts
-from dizuo.data.programs import chat, grounded, reading, recall, sheets, tools
+from dizuo.data.programs import chat, composed, grounded, reading, recall, sheets, tools
+from dizuo.data.reading import PARTS, read_reading
 from dizuo.data.sources import read
 
 SEED = 20261124
@@ -117,6 +118,25 @@ def _by_passage(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]
         yield list(group)
 
 
+def _asked(split: str, data: Path | None) -> Iterator[dict[str, Any]]:
+    """Questions of people about encyclopedia passages: those to one passage together, then each as `dizuo ask` puts it.
+
+    `test` are the passages that evals/reading.py scores."""
+    others: list[dict[str, Any]] = []
+    for name in PARTS:
+        language = "en" if name.endswith("_en") else "zh"
+        chance = random.Random(f"{SEED}:asked:{name}:{split}")  # noqa: S311  # no secret
+        found = ({**row, "lang": language} for row in read_reading(name, split, data))
+        for n, rows in enumerate(_by_passage(found)):
+            for first in range(0, len(rows), 3):
+                made = grounded.short(rows[first : first + 3], chance)
+                yield {"id": f"asked:{name}:{split}:{n}:{first}", "lang": language, **made}
+            row = chance.choice(rows)
+            near = chance.sample(others, min(len(others), chance.choice((0, 0, 1))))
+            yield {"id": f"asked:{name}:{split}:{n}", "lang": language, **grounded.product(row, near, chance)}
+            others = [row, *others[:5]]
+
+
 def _recall(split: str, data: Path | None) -> Iterator[dict[str, Any]]:
     """Tables, sentences and repetitions made of encyclopedia paragraphs, in turn, each in both languages."""
     passages = {one: (passage for article in _articles(one, split, data, 600) for passage in article)
@@ -175,6 +195,20 @@ PROGRAMS: Mapping[str, Program] = {
         tuple(_TEXT.values()),
         _counts(24_000, 400),
         _grounded,
+    ),
+    "programs/composed-calls": Program(
+        "signatures put together from verbs, things and parameters; requests and calls",
+        "Apache-2.0",
+        (),
+        _counts(24_000, 400),
+        lambda split, _data: composed.rows(split, SEED),
+    ),
+    "programs/asked": Program(
+        "questions of people about encyclopedia passages, with quoted answers and refusals, as conversations",
+        "CC BY-SA 4.0 (SQuAD 2.0, CMRC 2018)",
+        tuple(PARTS),
+        _counts(10_000, 10_000),
+        _asked,
     ),
     "programs/recall": Program(
         "names and values, sentences and repetitions to be found in a text and copied, as conversations",
