@@ -86,7 +86,7 @@ def test_a_used_instance_is_in_order_and_stays_as_it_is(house: House, home: Path
     before = sorted(path.name for path in home.iterdir())
     checks = {check.name: check for check in examine(home)}
     assert {name for name, check in checks.items() if check.status != "ok"} <= {"Memory", "Disk space"}
-    assert str(checks["Database"].found) in ("SQLite, schema 0001", "PostgreSQL, schema 0001")
+    assert str(checks["Database"].found) in ("SQLite, schema 0002", "PostgreSQL, schema 0002")
     assert "a process does them" in str(checks["Jobs"].found)
     assert sorted(path.name for path in home.iterdir()) == before
 
@@ -226,3 +226,12 @@ def test_the_command_prints_json_and_fails_when_a_check_does(tmp_path: Path) -> 
     report = json.loads(ran.stdout)
     assert (ran.returncode, report["ok"]) == (1, False)
     assert all(row.keys() == {"name", "status", "found", "advice"} for row in report["checks"])
+
+
+def test_a_model_of_an_added_provider_is_asked_there(house: House, home: Path) -> None:
+    from tests.openai_server import FakeProvider
+
+    with FakeProvider(key="sk-good-0123456789").serving() as provider:
+        house.providers.add("acme", base_url=provider.url, key="sk-good-0123456789")
+        found = check("Chat model", home, model="acme/tiny-chat", database_url=house.settings.database_url)
+    assert found.status == "ok", found

@@ -30,6 +30,8 @@ from dizuo.platform.settings import LoadedSettings, Settings, address
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
+    from dizuo.gateway.providers import Providers
+
 logger = logging.getLogger(__name__)
 
 Status = Literal["ok", "warning", "failed"]
@@ -483,13 +485,20 @@ def _model(settings: Settings) -> _Verdict:
         return _ok(_("none is set: answers are quotations from the documents"))
     import httpx
 
-    from dizuo.gateway.models import BASE_URLS, Models
+    from dizuo.gateway.local_folders import HUB_PREFIX, PREFIX
+    from dizuo.gateway.models import Models
 
-    Models(settings.model, settings.model_base_url, settings.model_api_key).chat(settings.model)  # raises what is wrong
-    provider, _slash, upstream = settings.model.partition("/")
-    base_url = (settings.model_base_url or BASE_URLS.get(provider, "")).rstrip("/")
+    with _providers(settings) as providers:
+        folder = settings.home / "models"
+        models = Models(settings.model, settings.model_base_url, settings.model_api_key, folder, providers=providers)
+        models.chat(settings.model)  # raises what is wrong
+        if settings.model.startswith((PREFIX, HUB_PREFIX)):
+            return _ok(_("{model}, on this machine"), model=settings.model)
+        access = models.access(settings.model)
+    upstream = settings.model.partition("/")[2]
+    base_url = access.base_url.rstrip("/")
     params: dict[str, Any] = {"model": settings.model, "host": httpx.URL(base_url).netloc.decode("ascii")}
-    headers = {"Authorization": f"Bearer {settings.model_api_key}"} if settings.model_api_key else {}
+    headers = {"Authorization": f"Bearer {access.key}"} if access.key else {}
     try:
         response = httpx.get(f"{base_url}/models", headers=headers, timeout=_MODEL_S, follow_redirects=False)
     except httpx.HTTPError as error:
@@ -509,6 +518,30 @@ def _model(settings: Settings) -> _Verdict:
         unknown = _warning(_("{host} does not list {model}. It lists: {names}"), **params, names=names)
         return unknown.advise(_("Check the setting model (DIZUO_MODEL)."))
     return _ok(_("{model} at {host}"), **params)
+
+
+@contextmanager
+def _providers(settings: Settings) -> "Iterator[Callable[[], Providers] | None]":
+    """The providers that were added; None where the database holds none yet, or is to be brought up to date first."""
+    from dizuo.gateway.providers import Providers
+    from dizuo.platform import revisions
+    from dizuo.platform.database import Database
+    from dizuo.platform.secrets import Secrets
+
+    file = _sqlite_file(settings)
+    if file and not file.exists():
+        yield None
+        return
+    with _looking(settings) as connection:
+        if revisions.revision(connection) != revisions.head():
+            yield None
+            return
+    database = Database(settings.resolved_database_url())
+    try:
+        providers = Providers(database, Secrets(settings.home, settings.secret_key))
+        yield lambda: providers
+    finally:
+        database.close()
 
 
 def _listed_models(response: Any) -> set[str] | None:

@@ -134,7 +134,12 @@ def ask(question: str, *, knowledge: str | Knowledge, home: str | Path | None = 
         house, name = _houses.get(home or knowledge._home), knowledge.name
     else:
         house, name = _houses.get(home), knowledge
-    return _aside(lambda: house.answerer.ask_blocking(name, question))
+
+    def answer() -> Answer:
+        with house.traces.traced("dizuo.ask", "python", app=f"knowledge/{name}", user_id=house.identity.owner().id):
+            return house.answerer.ask_blocking(name, question)
+
+    return _aside(answer)
 
 
 def _finish(house: House, job: Job) -> AddOutcome:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from dizuo.core.errors import DizuoError, UserError
 from dizuo.platform.settings import address
+from dizuo.platform.traces import PRUNE_EVERY_S
 from dizuo.wiring import House
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Backstage:
         self._threads = [
             threading.Thread(target=self._keep_worker, name="dizuo-worker-keeper", daemon=True),
             threading.Thread(target=self._warm_embedder, name="dizuo-embedder-warmer", daemon=True),
+            threading.Thread(target=self._keep_tidy, name="dizuo-tidier", daemon=True),
         ]
 
     def start(self) -> None:
@@ -67,6 +69,16 @@ class Backstage:
                 self._worker_runs = False
                 logger.exception("the jobs' worker does not start; trying again in %.0f s", _WORKER_RETRY_S)
             self._stopped.wait(_WORKER_RETRY_S)
+
+    def _keep_tidy(self) -> None:
+        """Lets go of traces that are due, also where no new ones come."""
+        while True:
+            try:
+                self._house.traces.prune()
+            except Exception:
+                logger.exception("old traces are not deleted; trying again later")
+            if self._stopped.wait(PRUNE_EVERY_S):
+                return
 
     def _warm_embedder(self) -> None:
         embedder = self._house.embedder

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from dizuo.core.once import once
 from dizuo.platform import settings as settings_table
@@ -18,21 +18,32 @@ if TYPE_CHECKING:
     from dizuo.apps.threads import Threads
     from dizuo.apps.training import Trainings
     from dizuo.core.protocols import ChatModel, Embedder
+    from dizuo.gateway.cache import Cache, Policy
     from dizuo.gateway.gateway import Gateway
+    from dizuo.gateway.hub import Hub
+    from dizuo.gateway.ledger import Ledger
+    from dizuo.gateway.limits import Limits
     from dizuo.gateway.models import Models
+    from dizuo.gateway.prices import Prices
+    from dizuo.gateway.providers import Providers
+    from dizuo.gateway.usage import UsageBook
     from dizuo.knowledge.answer import Answerer
     from dizuo.knowledge.library import Library
     from dizuo.platform.backup import BackupInfo, SnapshotInfo
     from dizuo.platform.identity import Identity
     from dizuo.platform.jobs import Jobs
+    from dizuo.platform.traces import Traces
 
 
 class House:
     """All parts of one Dizuo instance (one DIZUO_HOME), joined."""
 
-    def __init__(self, loaded: settings_table.LoadedSettings) -> None:
+    def __init__(self, loaded: settings_table.LoadedSettings, environment: Mapping[str, str] | None = None) -> None:
+        """`environment` is where keys of providers are looked for that are not stored."""
         self.settings = loaded.values
         self.setting_sources = loaded.sources
+        self._environment = environment or {}
+        self._found_chats: tuple[int, Mapping[str, ChatModel]] = (0, {})  # as of that version of the database
 
     @classmethod
     def open(cls, environ: Mapping[str, str] | None = None, **flags: Any) -> Self:
@@ -42,7 +53,8 @@ class House:
         """
         from dizuo.platform import migrate
 
-        house = cls(settings_table.load(os.environ if environ is None else environ, flags))
+        environment = os.environ if environ is None else environ
+        house = cls(settings_table.load(environment, flags), environment)
         if house.settings.otlp_endpoint:
             from dizuo.platform import telemetry
 
@@ -60,7 +72,7 @@ class House:
     def close(self) -> None:
         """Stops the worker, if this process is it, and lets go of the database."""
         with ExitStack() as closing:  # from the last to the first, each even where another fails
-            for part in ("database", "models", "gateway", "library", "jobs"):
+            for part in ("database", "traces", "models", "ledger", "gateway", "library", "jobs"):
                 if part in self.__dict__:
                     closing.callback(self.__dict__.pop(part).close)
 
@@ -77,8 +89,9 @@ class House:
         """Durable jobs, with every kind registered."""
         from dizuo.platform.jobs import Jobs
 
-        jobs = Jobs(self.database, self.settings.home)
+        jobs = Jobs(self.database, self.settings.home, self.traces.keep)
         jobs.register("knowledge.add", lambda context: self.library.run_add(context))
+        jobs.register("model.add", lambda context: self.hub.run_add(context), lane="model")
         jobs.register("train", lambda context: self.trainings.run(context), lane="train")
         return jobs
 
@@ -87,6 +100,15 @@ class House:
         from dizuo.platform.identity import Identity
 
         return Identity(self.database)
+
+    @once
+    def traces(self) -> "Traces":
+        """Opens the trace of a request, and finds the earlier ones."""
+        from dizuo.platform.traces import Traces
+
+        settings = self.settings
+        texts = settings.trace_texts == "on"
+        return Traces(self.database, days=settings.trace_days, most=settings.trace_count, texts=texts)
 
     @once
     def embedder(self) -> "Embedder | None":
@@ -98,26 +120,98 @@ class House:
         return self.gateway.chat(self.settings.model) if self.settings.model else None
 
     def chat(self, name: str) -> "ChatModel":
-        """The chat model of that name; `knowledge/NAME` answers from that knowledge base.
+        """The chat model of that name; `knowledge/NAME` answers from that knowledge base. Blocking.
 
         Raises NotFound, naming those that exist.
         """
+        from dizuo.gateway.local_folders import HUB_PREFIX, PREFIX
         from dizuo.knowledge.answer import KnowledgeModel
 
+        self.gateway.check_allowed(name)
         if name.startswith("knowledge/"):
             knowledge = self.library.get(name.removeprefix("knowledge/"))
             return KnowledgeModel(self.answerer, knowledge.name)
         if self.chat_model is not None and name == self.chat_model.name:
             return self.chat_model
-        return self.gateway.chat(name)
+        version = self.database.version()  # before the look: what is written meanwhile makes it out of date
+        model = self.gateway.chat(name)
+        if version is not None and not name.startswith((PREFIX, HUB_PREFIX)):  # folders change without it
+            self._found_chats = version, {**self._found_chats_of(version), name: model}
+        return model
+
+    def chat_at_once(self, name: str) -> "ChatModel | None":
+        """The same in microseconds, where it was found before and nothing was written since; None: ask `chat`."""
+        if "chat_model" in self.__dict__ and self.chat_model is not None and name == self.chat_model.name:
+            model = self.chat_model
+        else:
+            version = self.database.version()
+            model = None if version is None else self._found_chats_of(version).get(name)
+        if model is not None:
+            self.gateway.check_allowed(name)
+        return model
+
+    def _found_chats_of(self, version: int) -> "Mapping[str, ChatModel]":
+        found_at, found = self._found_chats
+        return found if found_at == version else {}
 
     @once
     def gateway(self) -> "Gateway":
         """Every model of this instance, wrapped in what holds for every call."""
+        from dizuo.gateway.breaker import Health
         from dizuo.gateway.gateway import Gateway
+        from dizuo.gateway.routes import Routes
+
+        routes, health = Routes(self.database, self.models.chat), Health(self.database)
+        return Gateway(self.models, self.ledger, self.limits, routes, health, self.cache)
+
+    @once
+    def cache(self) -> "Cache":
+        """The answers that are kept."""
+        from dizuo.gateway.agreement import Lexicon
+        from dizuo.gateway.cache import Cache
+        from dizuo.knowledge.analyze import fold, terms
+        from dizuo.knowledge.rarity import rarity
+
+        settings = self.settings
+        return Cache(
+            self.database,
+            lambda: self.embedder,
+            Lexicon(fold, terms, rarity),
+            policy=cast("Policy", settings.cache),  # one of its choices: the settings are checked
+            ttl_s=settings.cache_ttl_s,
+            limit_mb=settings.cache_mb,
+        )
+
+    @once
+    def ledger(self) -> "Ledger":
+        """What every call of a model took."""
         from dizuo.gateway.ledger import Ledger
 
-        return Gateway(self.models, Ledger(self.database))
+        return Ledger(self.database, self.prices.cost, lambda row: self.limits.count(row))
+
+    @once
+    def prices(self) -> "Prices":
+        """What models cost."""
+        from dizuo.gateway.prices import Prices
+
+        return Prices(self.database)
+
+    @once
+    def limits(self) -> "Limits":
+        """What keys, users and apps may take."""
+        from dizuo.gateway.limits import Limits
+        from dizuo.gateway.prices import checked_currency, parse_rate
+
+        settings = self.settings
+        currency, rate = checked_currency(settings.currency), parse_rate(settings.cny_per_usd)
+        return Limits(self.database, self.prices, lambda: self.ledger.flush(), currency, rate)
+
+    @once
+    def usage(self) -> "UsageBook":
+        """What the ledger says: sums by day, model, user, key and app."""
+        from dizuo.gateway.usage import UsageBook
+
+        return UsageBook(self.database, lambda: self.ledger.flush())
 
     @once
     def models(self) -> "Models":
@@ -125,7 +219,26 @@ class House:
 
         settings = self.settings
         folder = settings.home / "models"
-        return Models(settings.model, settings.model_base_url, settings.model_api_key, folder)
+        return Models(
+            settings.model, settings.model_base_url, settings.model_api_key, folder, providers=lambda: self.providers
+        )
+
+    @once
+    def providers(self) -> "Providers":
+        """The endpoints that models are asked at, with their keys."""
+        from dizuo.gateway.providers import Providers
+        from dizuo.platform.secrets import Secrets
+
+        return Providers(self.database, Secrets(self.settings.home, self.settings.secret_key), self._environment)
+
+    @once
+    def hub(self) -> "Hub":
+        """Fetches open weights."""
+        from dizuo.gateway.hub import Hub
+
+        endpoint = self.settings.hub or self._environment.get("HF_ENDPOINT", "")
+        token = self._environment.get("HF_TOKEN", "")
+        return Hub(self.database, lambda: self.jobs, self.settings.home / "models", endpoint, token)
 
     @once
     def library(self) -> "Library":
@@ -137,7 +250,10 @@ class House:
     def answerer(self) -> "Answerer":
         from dizuo.knowledge.answer import Answerer
 
-        return Answerer(self.library, self.chat_model, self.embedder)
+        # The answer is kept with what it cites, not the prompt that it came of, which quotes the documents.
+        name = self.settings.model
+        writer = self.gateway.chat(name, kept=False) if name else None
+        return Answerer(self.library, writer, self.embedder, self.cache)
 
     @once
     def threads(self) -> "Threads":

@@ -71,7 +71,7 @@ def test_a_body_that_hides_its_length_is_cut_off_at_the_limit(client: httpx.Clie
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", "/api/nothing"), ("POST", "/v1/responses"), ("GET", "/api"), ("GET", "/v1"), ("GET", "/api/knowledge/")],
+    [("GET", "/api/nothing"), ("POST", "/v1/nothing"), ("GET", "/api"), ("GET", "/v1"), ("GET", "/api/knowledge/")],
 )
 def test_an_address_that_nobody_serves_is_not_found(client: httpx.Client, method: str, path: str) -> None:
     assert path in error_of(client.request(method, path), 404)["message"]

@@ -20,8 +20,8 @@ def test_the_chat_model_of_the_settings_is_listed_and_made() -> None:
 
 
 def test_another_chat_model_is_not_found_and_the_known_one_is_named() -> None:
-    with pytest.raises(NotFound, match=r"'openai/gpt'.*There are: ollama/qwen3\..*DIZUO_MODEL"):
-        Models("ollama/qwen3").chat("openai/gpt")
+    with pytest.raises(NotFound, match=r"'acme/gpt'.*There are: ollama/qwen3\..*DIZUO_MODEL"):
+        Models("ollama/qwen3").chat("acme/gpt")
 
 
 @pytest.mark.parametrize("name", ["qwen3", "/qwen3", "ollama/"])
@@ -34,6 +34,12 @@ def test_a_provider_whose_address_nobody_gave_is_refused() -> None:
     with pytest.raises(UserError, match="DIZUO_MODEL_BASE_URL"):
         Models("acme/large").chat("acme/large")
     assert Models("acme/large", "https://models.example.com/v1").chat("acme/large").name == "acme/large"
+
+
+def test_the_catalogue_knows_where_a_provider_of_the_settings_is_and_how_another_is_added() -> None:
+    assert Models("deepseek/deepseek-chat", api_key="sk-x").chat("deepseek/deepseek-chat").name
+    with pytest.raises(NotFound, match="dizuo provider add qwen"):
+        Models().chat("qwen/qwen-max")
 
 
 def test_the_embedder_is_the_same_object_each_time_and_no_other_is_known() -> None:

@@ -11,13 +11,18 @@ import pytest
 from dizuo.core.errors import ModelError, UserError
 from dizuo.core.events import Done, Failed, UsageReported
 from dizuo.core.messages import Message, Usage
-from dizuo.gateway import remote
+from dizuo.gateway import remote_http
 from dizuo.gateway.remote import RemoteModel
+from dizuo.gateway.remote_http import Timeouts
 from tests.gateway.provider import (
     DONE,
+    ENDLESS,
+    KEY,
     PARIS,
+    PATIENT,
     RESET,
-    SHORT,
+    SILENT,
+    STALLED,
     WAIT,
     Provider,
     Step,
@@ -29,18 +34,16 @@ from tests.gateway.provider import (
     text_of,
 )
 
-KEY = "sk-secret-1234567890"
-
 
 def refused(*scripts: list[Step], key: str = "", match: str) -> str:
     with pytest.raises(ModelError, match=match) as error:
-        ask(*scripts, key=key, timeouts=SHORT)
+        ask(*scripts, key=key, timeouts=SILENT if any(WAIT in script for script in scripts) else PATIENT)
     return str(error.value)
 
 
-def broken(*steps: Step) -> Failed:
+def broken(*steps: Step, timeouts: Timeouts = PATIENT) -> Failed:
     """How a stream ends that has begun well and then goes on with these steps."""
-    events = ask([head(), chunk("Par"), *steps], timeouts=SHORT)
+    events = ask([head(), chunk("Par"), *steps], timeouts=timeouts)
     assert text_of(events).startswith("Par")
     assert isinstance(events[-1], Failed)
     assert not any(isinstance(event, Done) for event in events)
@@ -170,7 +173,7 @@ def test_a_redirect_is_not_followed() -> None:
             redirect = Provider([[head(307, Location=f"{elsewhere}/chat/completions?key=x")]])
             async with redirect.serving() as url:
                 with pytest.raises(ModelError, match=f"redirects to {elsewhere}/chat/completions\\. "):
-                    await events_of(RemoteModel("test/model", url, KEY, SHORT))
+                    await events_of(RemoteModel("test/model", url, KEY, PATIENT))
 
     asyncio.run(run())
     assert other.asked == []
@@ -178,7 +181,7 @@ def test_a_redirect_is_not_followed() -> None:
 
 @pytest.mark.parametrize("kind", ["text/html", "text/plain", ""])
 def test_something_else_than_the_protocol_is_said_to_be_that(kind: str) -> None:
-    refused([head(200, kind), b"<h1>Welcome to nginx!</h1>"], match="model_base_url usually ends in /v1")
+    refused([head(200, kind), b"<h1>Welcome to nginx!</h1>"], match="base URL usually ends in /v1")
 
 
 @pytest.mark.parametrize(
@@ -203,7 +206,7 @@ def test_a_long_or_deep_refusal_is_cut_short() -> None:
 def test_a_server_that_is_not_there_is_named_with_the_setting_of_its_address() -> None:
     with socket.socket() as taken:  # bound but not listening: nobody else can take the port meanwhile
         taken.bind(("127.0.0.1", 0))
-        model = RemoteModel("test/model", f"http://127.0.0.1:{taken.getsockname()[1]}/v1", timeouts=SHORT)
+        model = RemoteModel("test/model", f"http://127.0.0.1:{taken.getsockname()[1]}/v1", timeouts=PATIENT)
         with pytest.raises(ModelError, match=r"cannot be reached.*DIZUO_MODEL_BASE_URL"):
             asyncio.run(events_of(model))
 
@@ -212,7 +215,7 @@ def test_a_server_that_is_not_there_is_named_with_the_setting_of_its_address() -
 def test_a_provider_that_says_nothing_is_given_up(script: list[Step]) -> None:
     started = time.monotonic()
     refused(script, match=r"sent nothing of test/some/model for 0\.3 s")
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 5
 
 
 def test_a_connection_cut_before_the_first_word_is_an_error_to_try_again() -> None:
@@ -221,16 +224,16 @@ def test_a_connection_cut_before_the_first_word_is_an_error_to_try_again() -> No
 
 
 def test_a_stall_midway_ends_the_stream_with_failed() -> None:
-    assert "nothing came for 0.3 s" in broken(WAIT).message
+    assert "nothing came for 0.3 s" in broken(WAIT, timeouts=STALLED).message
 
 
 def test_an_answer_without_end_ends_with_failed_after_the_whole_time() -> None:
-    drip: list[Step] = [step for _ in range(30) for step in (chunk("."), 0.1)]
-    assert re.search("took longer than 2", broken(*drip).message)
+    drip: list[Step] = [step for _ in range(15) for step in (chunk("."), 0.1)]
+    assert re.search("took longer than 0.8", broken(*drip, timeouts=ENDLESS).message)
 
 
 def test_a_reset_midway_ends_the_stream_with_failed() -> None:
-    assert broken(RESET).code == "model_error"
+    assert broken(0.05, RESET).code == "model_down"
 
 
 @pytest.mark.parametrize("steps", [[], [b'data: {"choices": [{"del'], [chunk("is")]])
@@ -248,8 +251,8 @@ def test_an_error_midway_is_passed_on() -> None:
 
 
 def test_a_body_without_end_is_not_kept_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "MAX_LINE_BYTES", 10_000)
-    monkeypatch.setattr(remote, "MAX_BODY_BYTES", 50_000)
+    monkeypatch.setattr(remote_http, "MAX_LINE_BYTES", 10_000)
+    monkeypatch.setattr(remote_http, "MAX_BODY_BYTES", 50_000)
     assert "10000 bytes" in broken(0.05, b"data: " + b"x" * 200_000).message
     assert "50000 bytes" in broken(0.05, chunk("y" * 1000) * 100).message
     refused([head(kind="application/json"), b"x" * 200_000], match="50000 bytes")
@@ -266,50 +269,3 @@ def test_a_caller_who_stops_listening_hangs_up_on_the_provider() -> None:
             await provider.hung_up.wait()
 
     asyncio.run(run())
-
-
-# --- addresses and keys ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://127.0.0.1:1/v1",
-        "http://localhost/v1",
-        "http://[::1]:1/v1",
-        "http://192.168.1.2/v1",
-        "http://vllm:8000/v1",
-        "http://box.lan/v1",
-        "https://api.example.com/v1/",
-        "https://api.example.com/v1/chat/completions",
-    ],
-)
-def test_these_addresses_are_accepted(url: str) -> None:
-    RemoteModel("test/model", url)
-
-
-@pytest.mark.parametrize("url", ["http://api.example.com/v1", "http://8.8.8.8/v1", "http://134744072/v1"])
-def test_plain_http_to_the_internet_is_refused(url: str) -> None:
-    with pytest.raises(UserError, match="without encryption"):
-        RemoteModel("test/model", url)
-
-
-@pytest.mark.parametrize(
-    "url", ["", "api.example.com", "ftp://x/v1", "file:///etc/passwd", "https://x/v1?a=b", "http://["]
-)
-def test_what_is_no_address_is_refused(url: str) -> None:
-    with pytest.raises(UserError, match="must be an address such as"):
-        RemoteModel("test/model", url)
-
-
-def test_a_password_in_the_address_is_refused_and_not_repeated() -> None:
-    with pytest.raises(UserError, match="name or password") as error:
-        RemoteModel("test/model", "https://me:hunter2@api.example.com/v1")
-    assert "hunter2" not in str(error.value)
-
-
-@pytest.mark.parametrize("key", ["a b", "sk-\u00e9", "sk-\nX-Evil: 1"])
-def test_a_key_that_cannot_be_a_header_is_refused_and_not_repeated(key: str) -> None:
-    with pytest.raises(UserError, match="DIZUO_MODEL_API_KEY") as error:
-        RemoteModel("test/model", "https://api.example.com/v1", key)
-    assert key not in str(error.value)

@@ -198,12 +198,16 @@ def test_ways_in_do_not_come_back(instance: Instance, tmp_path: Path) -> None:
     instance.fill()
     key, secret = instance.identity.create_key("leaked")
     _other, good = instance.identity.create_key("good")
+    rotated, older = instance.identity.create_key("rotated")
     session = instance.identity.login("owner", "correct horse battery", "127.0.0.1")
     link = instance.identity.login_link("owner")
     instance.backup(tmp_path / "all.dizuo")
     instance.identity.revoke_key(key.prefix)
+    _rotated, newer = instance.identity.rotate_key(rotated.id)
     instance.restore(tmp_path / "all.dizuo")
     assert instance.identity.session(session) is None
+    assert instance.identity.user_of_key(older) is None  # rotated after the backup
+    assert instance.identity.user_of_key(newer) is not None
     assert instance.identity.user_of_key(secret) is None  # revoked after the backup, and it stays so
     assert instance.identity.user_of_key(good) is not None
     with pytest.raises(UserError, match="link"):
@@ -612,3 +616,24 @@ def test_tables_of_a_newer_dizuo_on_postgresql_are_left_alone(
         instance.restore(kept)
     instance.database.close()
     postgres_server.drop(url)
+
+
+def test_the_key_of_an_instance_is_in_no_backup_and_no_key_of_a_provider_is_readable(
+    on_sqlite: Instance, tmp_path: Path
+) -> None:
+    from dizuo.gateway.providers import Providers
+    from dizuo.platform.secrets import FILE as KEY_FILE
+    from dizuo.platform.secrets import Secrets
+
+    key = "sk-very-secret-0123456789"
+    Providers(on_sqlite.database, Secrets(on_sqlite.home)).add("openai", key=key)
+    file = tmp_path / "all.dizuo"
+    on_sqlite.backup(file)
+    on_sqlite.restore(file)
+    own = (on_sqlite.home / KEY_FILE).read_text().strip()
+    content = gzip.decompress(file.read_bytes())
+    assert b"providers" in content
+    assert not [one for one in (key, own, KEY_FILE) if one.encode() in content]
+    assert Providers(on_sqlite.database, Secrets(on_sqlite.home)).access("openai").key == key
+    elsewhere = Providers(on_sqlite.database, Secrets(tmp_path / "elsewhere")).get("openai")
+    assert elsewhere.problem is not None

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -15,6 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from prometheus_client.parser import text_string_to_metric_families
 
 from dizuo.core.errors import UserError
+from dizuo.core.traces import Trace, model_span, span, traced
 from dizuo.platform import telemetry
 
 logger = logging.getLogger("dizuo.test")
@@ -163,51 +165,77 @@ def collector() -> Iterator[Collector]:
     opened.close()
 
 
-def test_spans_reach_a_collector_nested_and_with_what_was_said_of_them(collector: Collector) -> None:
+def finished(trace: Trace) -> AbstractContextManager[Trace]:
+    """A trace that goes to the collector when it ends, and nowhere else."""
+    return traced(trace, telemetry.export)
+
+
+def test_a_trace_reaches_a_collector_with_its_ids_and_what_was_said_of_it(collector: Collector) -> None:
     telemetry.configure_tracing(collector.address)
-    token = telemetry.request_id.set("r-2")
-    with telemetry.span("knowledge.answer", knowledge="手册"), telemetry.span("knowledge.search", limit=10):
-        pass
-    telemetry.request_id.reset(token)
+    trace = Trace("POST /v1/chat/completions", "api", user_id=7)
+    with finished(trace), model_span("chat", "deepseek/chat") as chat:
+        chat.attributes |= {"gen_ai.usage.input_tokens": 12, "gen_ai.response.finish_reasons": "stop"}
+        with span("attempt", **{"server.address": "api.deepseek.com"}):
+            pass
     telemetry.stop_tracing()
-    inner, outer = collector.spans
-    assert (inner.name, outer.name) == ("knowledge.search", "knowledge.answer")
-    assert inner.parent_span_id == outer.span_id
-    assert attributes(outer) == {"dizuo.knowledge": "手册", "dizuo.request_id": "r-2"}
-    assert attributes(inner)["dizuo.limit"] == "10"
+    root, call, attempt = sorted(collector.spans, key=lambda one: one.start_time_unix_nano)
+    assert [one.name for one in (root, call, attempt)] == [trace.name, "chat deepseek/chat", "attempt"]
+    assert {one.trace_id.hex() for one in collector.spans} == {trace.id}
+    assert (root.parent_span_id, call.parent_span_id, attempt.parent_span_id) == (b"", root.span_id, call.span_id)
+    assert (root.kind, call.kind, attempt.kind) == (2, 1, 3), "server, internal, client"
+    assert root.start_time_unix_nano == trace.start_ns
+    assert root.end_time_unix_nano == trace.end_ns
+    told = attributes(call)
+    assert told["gen_ai.operation.name"] == "chat"
+    assert (told["gen_ai.provider.name"], told["gen_ai.request.model"]) == ("deepseek", "deepseek/chat")
+    assert told["gen_ai.usage.input_tokens"] == "12"
+    assert [one.string_value for a in call.attributes if "reasons" in a.key for one in a.value.array_value.values] == [
+        "stop"
+    ]
+    assert attributes(root)["dizuo.user_id"] == "7"
     assert collector.resources[0]["service.name"] == "dizuo"
 
 
-def test_an_error_goes_through_a_span_and_is_recorded(collector: Collector) -> None:
+def test_a_caller_that_traces_too_becomes_the_parent(collector: Collector) -> None:
+    telemetry.configure_tracing(collector.address)
+    with finished(Trace("ask", "api", parent=("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"))) as trace:
+        pass
+    telemetry.stop_tracing()
+    [root] = collector.spans
+    assert root.trace_id.hex() == "0af7651916cd43dd8448eb211c80319c"
+    assert root.parent_span_id.hex() == "b7ad6b7169203331"
+    assert attributes(root)["dizuo.trace_id"] == trace.id
+
+
+def test_an_error_goes_through_a_span_and_is_told(collector: Collector) -> None:
     telemetry.configure_tracing(collector.address + "/v1/traces")
-    with pytest.raises(UserError), telemetry.span("job"):
+    with pytest.raises(UserError), finished(Trace("job", "job")), span("chat"):
         raise UserError("No.")
     telemetry.stop_tracing()
-    [span] = collector.spans
-    assert span.status.code == 2
-    assert span.events[0].name == "exception"
+    assert {one.status.code for one in collector.spans} == {2}
+    assert {attributes(one)["error.type"] for one in collector.spans} == {"invalid_request"}
 
 
-def test_spans_of_a_process_that_ends_are_sent_before_it_ends(collector: Collector) -> None:
-    code = (
-        f"from dizuo.platform import telemetry as t; t.configure_tracing({collector.address!r})\nwith t.span('last'): 1"
-    )
-    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
-    assert [span.name for span in collector.spans] == ["last"]
+_LAST = (
+    "from dizuo.core.traces import Trace, traced; from dizuo.platform import telemetry as t\n"
+    "t.configure_tracing({address!r})\nwith traced(Trace('last'), t.export): 1"
+)
+
+
+def test_traces_of_a_process_that_ends_are_sent_before_it_ends(collector: Collector) -> None:
+    subprocess.run([sys.executable, "-W", "error", "-c", _LAST.format(address=collector.address)], check=True)
+    assert [one.name for one in collector.spans] == ["last"]
 
 
 def test_a_collector_that_is_gone_holds_up_the_end_for_seconds_only() -> None:
-    code = (
-        "from dizuo.platform import telemetry as t; t.configure_tracing('http://127.0.0.1:9')\nwith t.span('lost'): 1"
-    )
+    code = _LAST.format(address="http://127.0.0.1:9")
     started_s = time.monotonic()
     subprocess.run([sys.executable, "-c", code], check=True, stderr=subprocess.DEVNULL)
     assert time.monotonic() - started_s < 15
 
 
-def test_spans_are_off_by_default_and_then_load_nothing() -> None:
+def test_the_export_is_off_by_default_and_then_loads_nothing() -> None:
     code = (
-        "import sys; from dizuo.platform import telemetry as t; t.configure_tracing('')\n"
-        "with t.span('x', a=1): assert not {'opentelemetry', 'prometheus_client'} & set(sys.modules)"
+        _LAST.format(address="") + "\nimport sys; assert not {'opentelemetry', 'prometheus_client'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

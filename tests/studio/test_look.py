@@ -22,6 +22,7 @@ def pages(visit: Visit) -> list[str]:
         base,
         f"{base}/search?q=warranty",
         document_path(visit),
+        "/models/providers",
         "/training",
         "/settings",
         "/no",

@@ -19,9 +19,9 @@ from dizuo.api.errors import ERROR_RESPONSES
 from dizuo.api.requests import unknown_parameter
 from dizuo.core import traces
 from dizuo.core.errors import NotAllowed, NotSignedIn
-from dizuo.core.traces import Trace
 from dizuo.platform.identity import SESSION_COOKIE as COOKIE
-from dizuo.platform.identity import Session, User
+from dizuo.platform.identity import KeyHolder, Session, User
+from dizuo.platform.keys import FoundKey, Scope
 from dizuo.wiring import House
 
 CSRF_HEADER = "X-CSRF-Token"
@@ -30,10 +30,11 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 @dataclass(frozen=True)
 class Caller:
-    """Who sent a request. `session` is None for a caller with an API key."""
+    """Who sent a request: with a session of the studio, or with an API key."""
 
     user: User
     session: Session | None
+    key: FoundKey | None = None
 
 
 def house_of(request: Request) -> House:
@@ -45,13 +46,14 @@ def authenticate(request: Request) -> Caller:
     identity = house_of(request).identity
     authorization = request.headers.get("authorization")
     if authorization is not None:
-        scheme, _sep, key = authorization.partition(" ")
-        user = identity.user_of_key(key.strip()) if scheme.lower() == "bearer" else None
-        if user is None:
+        key = _bearer(authorization)
+        holder = identity.key_holder(key) if key else None
+        if holder is None:
             raise NotSignedIn(
-                "The API key is unknown or revoked. Send it as 'Authorization: Bearer KEY'. Make one: dizuo key create"
+                "The API key is unknown or revoked, or its time is over. Send it as 'Authorization: Bearer KEY'. "
+                "Make one: dizuo key create"
             )
-        return Caller(user, None)
+        return _of_key(request, holder)
     token = request.cookies.get(COOKIE)
     session = identity.session(token) if token else None
     if session is None:
@@ -61,6 +63,30 @@ def authenticate(request: Request) -> Caller:
     if request.method not in SAFE_METHODS:
         identity.check_csrf(session, request.headers.get(CSRF_HEADER, ""))
     return Caller(session.user, session)
+
+
+def authenticate_at_once(request: Request) -> Caller | None:
+    """The caller, where that takes no look into the database; never blocks. Raises what `authenticate` raises."""
+    key = _bearer(request.headers.get("authorization", ""))
+    holder = house_of(request).identity.known_key(key) if key else None
+    return None if holder is None else _of_key(request, holder)
+
+
+def _bearer(authorization: str) -> str:
+    scheme, _sep, key = authorization.partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else ""
+
+
+def _of_key(request: Request, holder: KeyHolder) -> Caller:
+    path, reading = request.scope["path"], request.method in SAFE_METHODS
+    needed: Scope = "models" if path.startswith("/v1/") else "read" if reading else "all"
+    if not (holder.key.may(needed) or (reading and holder.key.may("read"))):
+        raise NotAllowed(
+            "This key is for {scopes} only; this needs {needed}. Make one that may: dizuo key create --scope {needed}",
+            scopes=", ".join(holder.key.scopes or ()),
+            needed=needed,
+        )
+    return Caller(holder.user, None, holder.key)
 
 
 class StrictRoute(APIRoute):
@@ -103,9 +129,13 @@ class SignedInRoute(StrictRoute):
     """A route for callers that are known."""
 
     async def admit(self, request: Request) -> None:
-        caller = await run_in_threadpool(authenticate, request)
+        caller = authenticate_at_once(request) or await run_in_threadpool(authenticate, request)
         request.state.caller = caller
-        traces.current.set(Trace(self.name, "api", user_id=caller.user.id))
+        trace = traces.current.get()  # of the border
+        if trace is not None:
+            trace.user_id = caller.user.id
+            if caller.key is not None:
+                trace.key_id, trace.models = caller.key.id, caller.key.models
 
 
 def router(prefix: str, tag: str) -> APIRouter:
@@ -129,22 +159,28 @@ _COOKIE = APIKeyCookie(
 )
 
 
-def _caller(request: Request) -> Caller:
+# Coroutines, though they wait for nothing: FastAPI runs plain functions in a thread, which costs more than the rest
+# of what it does for a request.
+async def _house(request: Request) -> House:
+    return house_of(request)
+
+
+async def _caller(request: Request) -> Caller:
     return request.state.caller
 
 
-def _user(request: Request) -> User:
+async def _user(request: Request) -> User:
     return request.state.caller.user
 
 
-def _owner(request: Request) -> User:
+async def _owner(request: Request) -> User:
     user: User = request.state.caller.user
     if user.role != "owner":
         raise NotAllowed("Only the owner of this instance may do that; you are signed in as {name!r}.", name=user.name)
     return user
 
 
-TheHouse = Annotated[House, Depends(house_of)]
+TheHouse = Annotated[House, Depends(_house)]
 TheCaller = Annotated[Caller, Depends(_caller)]
 TheUser = Annotated[User, Depends(_user)]
 TheOwner = Annotated[User, Depends(_owner)]

@@ -17,11 +17,13 @@ from pydantic import BaseModel, Field
 from dizuo.api import streams
 from dizuo.api.auth import TheHouse, router
 from dizuo.api.openai_types import ChatUsage, Penalty, StreamOptions, Unit
+from dizuo.api.replies import STREAMS, WISHES, usage_of
 from dizuo.api.requests import RequestBody, Text
 from dizuo.core.errors import UserError
 from dizuo.core.events import Done, Event, Failed, TextDelta, UsageReported
 from dizuo.core.messages import TokenLogprob, Usage
 from dizuo.core.protocols import CompletionModel
+from dizuo.wiring import House
 
 routes = router("/v1", "OpenAI protocol")
 
@@ -96,11 +98,7 @@ class Completion(BaseModel):
     usage: ChatUsage | None = None
 
 
-@routes.post(
-    "/completions",
-    response_model=Completion,
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
-)
+@routes.post("/completions", response_model=Completion, responses=STREAMS, dependencies=WISHES)
 async def complete_text(asked: CompletionRequest, request: Request, house: TheHouse) -> Any:
     """A continuation of each prompt, whole or as server-sent `text_completion` events ending with `[DONE]`.
 
@@ -109,12 +107,12 @@ async def complete_text(asked: CompletionRequest, request: Request, house: TheHo
     _check(asked)
     model = await run_in_threadpool(house.models.completion, asked.model)
     made = _Making(asked, model)
+    events = made.recorded(house)
     if asked.stream:
-        events = _merged(made.streams())
         with_usage = asked.stream_options is not None and asked.stream_options.include_usage
         frames = made.frames(request, await streams.begun(request, events), with_usage)
         return streams.EventStream(streams.guarded(request, frames))
-    return await streams.unless_gone(request, made.whole(request))
+    return await streams.unless_gone(request, made.whole(request, events))
 
 
 def _check(asked: CompletionRequest) -> None:
@@ -223,42 +221,57 @@ class _Making:
             for i in range(self._n)
         ]
 
-    async def whole(self, request: Request) -> Any:
-        events = _merged(self.streams())
+    async def recorded(self, house: House) -> AsyncGenerator[tuple[int, Event], None]:
+        """The events of all choices as they come, each with the number of its choice; one call in the ledger."""
+        with house.gateway.call("completion", self._asked.model) as call:
+            async with aclosing(_merged(self.streams())) as events:
+                async for index, event in events:
+                    self._choices[index].take(event)
+                    if isinstance(event, Failed):
+                        call.status, call.error = "failed", event.code
+                    yield index, event
+            call.usage = self._usage()
+
+    async def whole(self, request: Request, events: AsyncGenerator[tuple[int, Event], None]) -> Any:
         async with aclosing(events):
-            async for index, event in events:
-                self._choices[index].take(event)
+            async for _index, event in events:
                 if isinstance(event, Failed):
                     return streams.failure_response(event, request)
         self._must_have_ended()
-        return self._answer([choice.taken() for choice in self._choices], self._usage())
+        return self._answer([choice.taken() for choice in self._choices], self._counted())
 
     async def frames(
         self, request: Request, events: AsyncGenerator[tuple[int, Event], None], with_usage: bool
     ) -> AsyncGenerator[str, None]:
         async with aclosing(events):
             async for index, event in events:
-                choice = self._choices[index]
-                choice.take(event)
                 if isinstance(event, TextDelta | Done):
-                    yield self._frame([choice.taken()])
+                    yield self._frame([self._choices[index].taken()])
                 elif isinstance(event, Failed):
                     yield streams.frame(streams.failure(event, request))
                     return
         self._must_have_ended()
         if with_usage:
-            yield self._frame([], self._usage())
+            yield self._frame([], self._counted())
         yield streams.frame("[DONE]")
 
     def _must_have_ended(self) -> None:
         if any(choice.finish_reason is None for choice in self._choices):
             raise RuntimeError("the events ended without an end")
 
-    def _usage(self) -> ChatUsage:
+    def _usage(self) -> Usage:
         """A prompt counts once, however often it is continued."""
-        read = sum(choice.usage.prompt_tokens for choice in self._choices[:: self._n])
-        written = sum(choice.usage.completion_tokens for choice in self._choices)
-        return ChatUsage(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)
+        each = [choice.usage for choice in self._choices]
+        once = each[:: self._n]
+        return Usage(
+            prompt_tokens=sum(usage.prompt_tokens for usage in once),
+            completion_tokens=sum(usage.completion_tokens for usage in each),
+            cached_tokens=sum(usage.cached_tokens for usage in once),
+            cpu_s=sum(usage.cpu_s for usage in each),
+        )
+
+    def _counted(self) -> ChatUsage:
+        return ChatUsage(**usage_of(self._usage()))
 
     def _answer(self, choices: list[CompletionChoice], usage: ChatUsage | None = None) -> Completion:
         return Completion(id=self._id, created=self._created, model=self._asked.model, choices=choices, usage=usage)

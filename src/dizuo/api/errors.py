@@ -1,6 +1,7 @@
 """The one function that makes every JSON error, in the OpenAI shape and in the reader's language."""
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -13,7 +14,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
-from dizuo.core.errors import DizuoError, ModelError, TooMany
+from dizuo.core.errors import DizuoError, ModelBusy, ModelError, ModelRefused, TooMany
 from dizuo.platform.catalogue import Language, _, pick_language, translate
 
 logger = logging.getLogger(__name__)
@@ -73,6 +74,8 @@ _VALIDATION = {
     "less_than_equal": _("{param} must be at most {le}."),
     "model_attributes_type": _("{param} must be a JSON object."),
     "dict_type": _("{param} must be a JSON object."),
+    "union_tag_invalid": _("{param} has the type {tag}; there are: {expected_tags}."),
+    "union_tag_not_found": _("{param} has no type; there are: {expected_tags}."),
 }
 
 
@@ -95,7 +98,7 @@ def problem(error: BaseException, language: Language = "en", request: Request | 
         case DizuoError():
             return _of_dizuo(error)
         case RequestValidationError():
-            return _of_validation(error.errors(), language)
+            return _of_validation(error.errors(), language, request)
         case HTTPException():
             return _of_http(error, request)
         case _:
@@ -158,8 +161,11 @@ def _of_dizuo(error: DizuoError) -> Problem:
     headers: dict[str, str] = {}
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, TooMany) and isinstance(error.params.get("seconds"), int):
-        headers["Retry-After"] = str(error.params["seconds"])
+    wait_s = error.params.get("seconds" if isinstance(error, TooMany) else "retry_after_s")
+    if isinstance(error, TooMany | ModelBusy) and isinstance(wait_s, int | float):
+        headers["Retry-After"] = str(math.ceil(wait_s))
+    if isinstance(error, ModelRefused):
+        headers["X-Should-Retry"] = "false"  # official clients ask again after any 502 but this
     # An error may name the field at fault; `param` is then no part of its text.
     named = error.params.get("param")
     return Problem(
@@ -193,19 +199,30 @@ def _of_http(error: HTTPException, request: Request | None) -> Problem:
             return Problem(status, code, "{reason}", {"reason": str(error.detail)}, headers=headers)
 
 
-def _of_validation(errors: Sequence[Any], language: Language) -> Problem:
+def _of_validation(errors: Sequence[Any], language: Language, request: Request | None) -> Problem:
+    # Where one of several forms was meant, its faults lie deeper than that it is none of the others.
+    params = [_param(one) for one in errors]
+    errors = [
+        one
+        for one, param in zip(errors, params, strict=True)
+        if not any(other.startswith((f"{param}.", f"{param}[")) for other in params)
+    ]
     said = list(dict.fromkeys(_said(one, language) for one in errors))
     if len(said) > 5:
         said = [*said[:5], "…"]
     unknown = next((one for one in errors if one["type"] == "unknown_parameter"), None)
     first = unknown or errors[0]
     code = "unknown_parameter" if unknown else "invalid_parameter"
-    return Problem(422, code, "", param=_param(first), said=" ".join(said))
+    # 400 is what the OpenAI protocol has for all that is wrong with a request.
+    status = 400 if request is not None and request.url.path.startswith("/v1/") else 422
+    return Problem(status, code, "", param=_param(first), said=" ".join(said))
 
 
 def _param(error: Mapping[str, Any]) -> str:
     """The field at fault as people write it: messages[0].content."""
     context = error.get("ctx") or {}
+    if error["loc"] and error["loc"][0] == "header":
+        return str(error["loc"][-1])
     path = ""
     places = (
         error["loc"][1:] if error["loc"] and error["loc"][0] in ("body", "query", "path", "header") else error["loc"]
@@ -227,6 +244,8 @@ def _said(error: Mapping[str, Any], language: Language) -> str:
     template = _VALIDATION.get(error["type"])
     if template is None:
         return f"{param}: {error['msg']}."
+    if error["type"].startswith("union_tag"):
+        context = {name: str(said).translate({60: None, 62: None}) for name, said in context.items()}  # without <>
     value = repr(error.get("input"))
     shown = value if len(value) <= 80 else f"{value[:80]}…"
     return translate(template, language, param=param, input=shown, **{k: v for k, v in context.items() if k != "param"})

@@ -15,6 +15,7 @@ from dizuo.apps.training import JOB_KIND as TRAINING
 from dizuo.core.documents import ItemStatus
 from dizuo.core.errors import NotAllowed
 from dizuo.core.jobs import Job, JobItem
+from dizuo.gateway.hub import JOB_KIND as MODEL
 from dizuo.platform.identity import User
 from dizuo.wiring import House
 
@@ -69,7 +70,7 @@ def list_items(
 def cancel_job(job_id: JobId, house: TheHouse, user: TheUser) -> Job:
     """Stops a job: at once if it is queued, after the file in hand if it is running. What is in stays in.
 
-    A training's job is the owner's alone, as everything about a training.
+    The job of a training or of a new model is the owner's alone, as everything about those.
     """
     _admit(house.jobs.get(job_id), user)
     return house.jobs.cancel(job_id)
@@ -83,7 +84,7 @@ def resume_job(job_id: JobId, house: TheHouse, user: TheUser) -> Job:
 
 
 def _admit(job: Job, user: User) -> None:
-    if job.kind == TRAINING and user.role != "owner":
+    if job.kind in (TRAINING, MODEL) and user.role != "owner":
         raise NotAllowed("Only the owner of this instance may do that; you are signed in as {name!r}.", name=user.name)
 
 

@@ -1,4 +1,4 @@
-"""Around every request: an id, a log line, a count; hosts and origins that may call; size; security headers.
+"""Around every request: an id, a trace, a log line, a count; hosts and origins that may call; size; security headers.
 
 One plain ASGI class rather than Starlette's BaseHTTPMiddleware, which would hide a client's disconnect from
 the routes that stream.
@@ -10,6 +10,8 @@ import re
 import secrets
 import socket
 import time
+from contextlib import AbstractContextManager
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -20,10 +22,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from dizuo.api.auth import SAFE_METHODS
 from dizuo.api.errors import response
 from dizuo.core.errors import DizuoError, NotAllowed, TooLarge, UserError
+from dizuo.core.traces import CANCELLED, Trace
 from dizuo.platform import telemetry
 from dizuo.platform.settings import Settings
+from dizuo.platform.traces import Traces, adopted, leaves_a_row
 
 logger = logging.getLogger("dizuo.http")
+
+TRACE_HEADER = "X-Dizuo-Trace"
+_TRACED = ("/v1/", "/api/")
 
 JSON_LIMIT_BYTES = 8 << 20  # 2,048 long texts to embed fit
 _REQUEST_ID = re.compile(r"[\w.\-]{1,64}", re.ASCII)
@@ -44,8 +51,9 @@ _PAGE_HEADERS = {"Content-Security-Policy": "frame-ancestors 'none'; object-src 
 class Border:
     """What every request passes on its way in and out."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, traces: Traces) -> None:
         self.app = app
+        self._traces = traces
         self._hosts = _host_names(settings)
         self._upload_limit_bytes = (max(settings.max_archive_mb, settings.max_file_mb) + 1) << 20
 
@@ -73,17 +81,23 @@ class Border:
         scope.setdefault("state", {})["request_id"] = request_id
         token = telemetry.request_id.set(request_id)
         started_s = time.perf_counter()
-        status = 0
+        status, whole = 0, False
         is_api = _is_api(scope["path"])
+        trace: Trace | None = None
 
         async def send_marked(message: Message) -> None:
-            nonlocal status
+            nonlocal status, whole
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = request_id
+                if trace is not None and leaves_a_row(trace):
+                    headers[TRACE_HEADER] = trace.id
+                    headers.update(trace.headers)
                 for name, value in (_HEADERS | (_API_HEADERS if is_api else _PAGE_HEADERS)).items():
                     headers.setdefault(name, value)
+            else:
+                whole = not message.get("more_body", False)
             await send(message)
 
         try:
@@ -93,7 +107,13 @@ class Border:
                 scope, by_any_page="authorization" in Headers(scope=scope) or scope["method"] in SAFE_METHODS
             )
             limited = _limited(receive, self._limit(scope), Headers(scope=scope))
-            with telemetry.span("http.request", method=scope["method"], path=scope["path"]):
+            if scope["path"].startswith(_TRACED):
+                with self._traced(scope, request_id) as trace:
+                    try:
+                        await self.app(scope, limited, send_marked)
+                    finally:
+                        _end(trace, scope, status, whole)
+            else:
                 await self.app(scope, limited, send_marked)
         except ClientDisconnect:
             pass  # nobody is there to be answered
@@ -107,6 +127,10 @@ class Border:
             # 499, as nginx has it: the client left before there was an answer.
             self._record(scope, status or 499, time.perf_counter() - started_s)
             telemetry.request_id.reset(token)
+
+    def _traced(self, scope: Scope, request_id: str) -> AbstractContextManager[Trace]:
+        parent = adopted(Headers(scope=scope).get("traceparent", ""))
+        return self._traces.traced(f"{scope['method']} {scope['path']}", "api", parent=parent)
 
     def _check_caller(self, scope: Scope, *, by_any_page: bool) -> None:
         """Refuses host names that are not ours (DNS rebinding) and, unless any page may, pages of other origins."""
@@ -142,6 +166,21 @@ class Border:
         logger.log(level, "%s %s %d %.1f ms", scope["method"], scope["path"], status, seconds * 1000)
 
 
+def _end(trace: Trace, scope: Scope, status: int, whole: bool) -> None:
+    """Puts down how a request of the API ended; nothing where the spans know it better."""
+    route = getattr(scope.get("route"), "path", None)
+    if route is not None:  # the pattern: what an address names may be private
+        trace.name = f"{scope['method']} {route}"
+    told = {"http.request.method": scope["method"], "http.route": route, "http.response.status_code": status or None}
+    told["dizuo.request_id"] = scope["state"]["request_id"]
+    trace.spans[0].attributes |= {name: value for name, value in told.items() if value is not None}
+    if not whole and trace.status is None:  # the client left, or the server stopped
+        trace.status, trace.error = "cancelled", CANCELLED
+    elif status >= 400:
+        trace.status = "failed" if status >= 500 else "refused"
+        trace.error = trace.error or trace.first_error() or str(status)
+
+
 def _limited(receive: Receive, limit_bytes: int, headers: Headers) -> Receive:
     """The same, but a body over the limit is an error: at once where it says its length, else when it gets there."""
     declared = headers.get("content-length", "")
@@ -175,6 +214,7 @@ def _host_names(settings: Settings) -> frozenset[str]:
     return frozenset(own | more)
 
 
+@lru_cache(maxsize=256)
 def _host_name(host: str) -> str:
     """The host of a Host header, without its port and brackets."""
     try:
@@ -191,6 +231,7 @@ def _origin_host(origin: str) -> str:
         return ""
 
 
+@lru_cache(maxsize=256)
 def _is_address(name: str) -> bool:
     # A rebinding attack needs a name whose address the attacker can change; a bare address is none.
     try:

@@ -3,10 +3,9 @@
 import base64
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
-from urllib.parse import quote
 
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
@@ -16,31 +15,17 @@ from dizuo.api.auth import TheHouse, router
 from dizuo.api.completions import token_name
 from dizuo.api.errors import reader_language
 from dizuo.api.openai_types import (
-    Annotation,
-    AssistantMessage,
-    ChatChoice,
     ChatCompletion,
-    ChatCompletionChunk,
-    ChatLogprobs,
     ChatRequest,
-    ChatUsage,
-    ChunkChoice,
-    ContentLogprob,
-    Delta,
-    Embedding,
     EmbeddingList,
     EmbeddingRequest,
-    EmbeddingUsage,
-    MadeFunctionCall,
-    MadeToolCall,
     Model,
     ModelList,
-    TopLogprob,
-    UrlCitation,
 )
-from dizuo.core.documents import Citation
+from dizuo.api.replies import STREAMS, WISHES, Reply, streamed, usage_of, whole
+from dizuo.api.work import in_thread
 from dizuo.core.errors import NotFound
-from dizuo.core.events import CitationFound, Done, Event, Failed, TextDelta, ToolCalled, UsageReported
+from dizuo.core.events import Event, Failed, TextDelta, ToolCalled
 from dizuo.core.messages import TokenLogprob, ToolCall, Usage
 from dizuo.platform.catalogue import translate
 from dizuo.wiring import House
@@ -76,7 +61,7 @@ def _models(request: Request, house: House) -> list[Model]:
             kind=info.kind,
             note=translate(info.note.template, language, **info.note.params),
         )
-        for info in house.models.list()
+        for info in house.gateway.list()
         if not info.problem and info.kind != "backbone"
     ]
     bases = [
@@ -95,173 +80,138 @@ def _models(request: Request, house: House) -> list[Model]:
 # --- chat -----------------------------------------------------------------------------------------------------
 
 
-@routes.post(
-    "/chat/completions",
-    response_model=ChatCompletion,
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
-)
+@routes.post("/chat/completions", response_model=ChatCompletion, responses=STREAMS, dependencies=WISHES)
 async def complete(asked: ChatRequest, request: Request, house: TheHouse) -> Any:
     """A completion, whole or as server-sent `chat.completion.chunk` events ending with `[DONE]`.
 
     Citations come as `annotations` of the message; in a stream, in one delta before the finish. An error midway
-    is a last event whose data is an `error` object.
+    is a last event whose data is an `error` object. The headers X-Dizuo-Model and X-Dizuo-Cache (hit or miss; of a
+    hit also -Kind, -Score and -Age in seconds) say who answered.
     """
-    model = await run_in_threadpool(house.chat, asked.model)
-    events = model.stream([message.noun() for message in asked.messages], **asked.options())
-    reply = _Reply(asked.model, str(request.base_url))
+    messages, options = [message.noun() for message in asked.messages], asked.options()
+    model = house.chat_at_once(asked.model) or await run_in_threadpool(house.chat, asked.model)
+    events = model.stream(messages, **options)
+    made = _Completion(Reply(asked.model, str(request.base_url)))
     if asked.stream:
         with_usage = asked.stream_options is not None and asked.stream_options.include_usage
-        frames = reply.frames(request, await streams.begun(request, events), with_usage)
-        return streams.EventStream(streams.guarded(request, frames))
-    return await streams.unless_gone(request, reply.whole(request, events))
+        begun, headers = await streamed(request, events)
+        return streams.EventStream(streams.guarded(request, made.frames(request, begun, with_usage)), headers)
+    failed = await streams.unless_gone(request, made.reply.take_all(events))
+    return streams.failure_response(failed, request) if failed else whole(made.answer(), made.reply.served)
 
 
-class _Reply:
-    """One completion in the making."""
+class _Completion:
+    """A reply as the chat completions of the protocol: plain JSON, as `openai_types` describes it."""
 
-    def __init__(self, model: str, base_url: str) -> None:
-        self.model = model
-        self.base_url = base_url
-        self.id = f"chatcmpl-{secrets.token_hex(12)}"
-        self.created = int(time.time())
-        self.text = ""
-        self.calls: list[ToolCall] = []
-        self.tokens: list[TokenLogprob] = []
-        self.citations: dict[int, Citation] = {}
-        self.usage = Usage()
-        self.finish_reason = "stop"
-        self.ended = False
+    def __init__(self, reply: Reply) -> None:
+        self.reply = reply
+        self._id = f"chatcmpl-{secrets.token_hex(12)}"
+        self._created = int(time.time())
 
-    def take(self, event: Event) -> None:
-        match event:
-            case TextDelta(text=text, tokens=tokens):
-                self.text += text
-                self.tokens += tokens
-            case ToolCalled(call=call):
-                self.calls.append(call)
-            case CitationFound(index=index, citation=citation):
-                self.citations[index] = citation  # comes again when its check found it wanting
-            case UsageReported(usage=usage):
-                self.usage = usage
-            case Done(finish_reason=reason):
-                self.finish_reason = reason
-                self.ended = True
-
-    async def whole(self, request: Request, events: AsyncIterator[Event]) -> Any:
-        async with streams.ended(events):
-            async for event in events:
-                self.take(event)
-                if isinstance(event, Failed):
-                    return streams.failure_response(event, request)
-        if not self.ended:
-            raise RuntimeError("the events ended without an end")
-        message = AssistantMessage(
-            content=None if self.calls and not self.text else self.text,
-            annotations=self.annotations(),
-            tool_calls=[_made(call) for call in self.calls] or None,
-        )
-        return ChatCompletion(
-            id=self.id,
-            created=self.created,
-            model=self.model,
-            choices=[ChatChoice(message=message, logprobs=_logprobs(self.tokens), finish_reason=self.finish_reason)],
-            usage=self._usage(),
-        )
+    def answer(self) -> dict[str, Any]:
+        """The whole of it, when the reply has ended."""
+        reply = self.reply
+        message: dict[str, Any] = {
+            "role": "assistant",
+            "content": None if reply.calls and not reply.text else reply.text,
+            "refusal": None,
+            "annotations": _annotations(reply),
+        }
+        if reply.calls:
+            message["tool_calls"] = [_made(call) for call in reply.calls]
+        choice = {
+            "index": 0,
+            "message": message,
+            "logprobs": _logprobs(reply.tokens),
+            "finish_reason": reply.finish_reason,
+        }
+        return {**self._begun("chat.completion"), "choices": [choice], "usage": usage_of(reply.usage)}
 
     async def frames(
         self, request: Request, events: AsyncGenerator[Event, None], with_usage: bool
     ) -> AsyncGenerator[str, None]:
-        yield self._frame(Delta(role="assistant", content=""))
+        """The chunks, of which each says only what is new in it."""
+        reply = self.reply
+        # Text is nearly all that comes, so its chunks are put together from two ends that do not change.
+        before, after = self._frame({"content": _HERE}).split(f'"{_HERE}"')
+        yield self._frame({"role": "assistant", "content": ""})
         async with aclosing(events):
             async for event in events:
-                self.take(event)
+                reply.take(event)
                 if isinstance(event, TextDelta):
-                    yield self._frame(Delta(content=event.text), logprobs=_logprobs(event.tokens))
+                    if event.tokens:
+                        yield self._frame({"content": event.text}, logprobs=_logprobs(event.tokens))
+                    else:
+                        yield f"{before}{streams.json_text(event.text)}{after}"
                 elif isinstance(event, ToolCalled):
-                    yield self._frame(Delta(tool_calls=[_made(event.call, len(self.calls) - 1)]))
+                    yield self._frame({"tool_calls": [{"index": len(reply.calls) - 1, **_made(event.call)}]})
                 elif isinstance(event, Failed):
                     yield streams.frame(streams.failure(event, request))
                     return
-        if not self.ended:
-            raise RuntimeError("the events ended without an end")
-        if self.citations:
-            yield self._frame(Delta(annotations=self.annotations()))
-        yield self._frame(Delta(), finish_reason=self.finish_reason)
+        reply.must_have_ended()
+        if annotations := _annotations(reply):
+            yield self._frame({"annotations": annotations})
+        yield self._frame({}, finish_reason=reply.finish_reason)
         if with_usage:
-            yield self._chunk([], usage=self._usage())
+            yield self._chunk([], usage=usage_of(reply.usage))
         yield streams.frame("[DONE]")
 
-    def annotations(self) -> list[Annotation]:
-        """The citations in order, each at its first mark in the text."""
-        return [Annotation(url_citation=self._cited(n, self.citations[n])) for n in sorted(self.citations)]
+    def _frame(self, delta: dict[str, Any], finish_reason: str | None = None, logprobs: Any = None) -> str:
+        return self._chunk([{"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}])
 
-    def _cited(self, index: int, citation: Citation) -> UrlCitation:
-        mark = f"[{index}]"
-        at = self.text.find(mark)
-        knowledge = quote(self.model.removeprefix("knowledge/"), safe="")
-        path = f"api/knowledge/{knowledge}/documents/{quote(citation.document_id, safe='')}"
-        return UrlCitation(
-            url=f"{self.base_url}{path}",
-            title=citation.document,
-            start_index=max(at, 0),
-            end_index=at + len(mark) if at >= 0 else 0,
-            index=index,
-            **citation.model_dump(),
-        )
+    def _chunk(self, choices: list[dict[str, Any]], **more: Any) -> str:
+        return streams.frame(streams.json_text({**self._begun("chat.completion.chunk"), "choices": choices, **more}))
 
-    def _usage(self) -> ChatUsage:
-        usage = self.usage
-        return ChatUsage(
-            prompt_tokens=usage.prompt_tokens,
-            completion_tokens=usage.completion_tokens,
-            total_tokens=usage.total_tokens,
-        )
-
-    def _frame(self, delta: Delta, finish_reason: str | None = None, logprobs: ChatLogprobs | None = None) -> str:
-        return self._chunk([ChunkChoice(delta=delta, logprobs=logprobs, finish_reason=finish_reason)])
-
-    def _chunk(self, choices: list[ChunkChoice], usage: ChatUsage | None = None) -> str:
-        chunk = ChatCompletionChunk(id=self.id, created=self.created, model=self.model, choices=choices, usage=usage)
-        content = chunk.model_dump(mode="json")
-        for choice in content["choices"]:
-            # A field that a delta does not carry is left out, as upstream does it: null would say "now empty".
-            choice["delta"] = {name: value for name, value in choice["delta"].items() if value is not None}
-        if usage is None:
-            del content["usage"]
-        return streams.frame(streams.json_text(content))
+    def _begun(self, kind: str) -> dict[str, Any]:
+        return {"id": self._id, "object": kind, "created": self._created, "model": self.reply.model}
 
 
-def _made(call: ToolCall, index: int | None = None) -> MadeToolCall:
-    return MadeToolCall(index=index, id=call.id, function=MadeFunctionCall(name=call.name, arguments=call.arguments))
+_HERE = secrets.token_hex(16)  # stands for a text, where no model's name can
 
 
-def _logprobs(tokens: Sequence[TokenLogprob]) -> ChatLogprobs | None:
+def _annotations(reply: Reply) -> list[dict[str, Any]]:
+    return [{"type": "url_citation", "url_citation": cited} for cited in reply.citations()]
+
+
+def _made(call: ToolCall) -> dict[str, Any]:
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+
+
+def _logprobs(tokens: Sequence[TokenLogprob]) -> dict[str, Any] | None:
     if not tokens:
         return None
 
-    def top(token: TokenLogprob) -> TopLogprob:
-        return TopLogprob(token=token_name(token), logprob=token.logprob or 0.0, bytes=list(token.raw))
+    def one(token: TokenLogprob) -> dict[str, Any]:
+        return {"token": token_name(token), "logprob": token.logprob or 0.0, "bytes": list(token.raw)}
 
-    return ChatLogprobs(
-        content=[ContentLogprob(**dict(top(token)), top_logprobs=[top(one) for one in token.top]) for token in tokens]
-    )
+    content = [{**one(token), "top_logprobs": [one(top) for top in token.top]} for token in tokens]
+    return {"content": content, "refusal": None}
 
 
 # --- embeddings -----------------------------------------------------------------------------------------------
 
 
-@routes.post("/embeddings")
-def embed(asked: EmbeddingRequest, house: TheHouse) -> EmbeddingList:
+@routes.post("/embeddings", response_model=EmbeddingList, dependencies=WISHES)
+async def embed(asked: EmbeddingRequest, request: Request, house: TheHouse) -> Any:
     """A unit vector for each text, in the order of the input."""
+    return await in_thread(request, lambda: whole(_embedded(asked, house)))  # to write thousands of numbers takes long
+
+
+def _embedded(asked: EmbeddingRequest, house: House) -> dict[str, Any]:
+    """As `openai_types.EmbeddingList` describes it."""
     embedder = house.models.embedder(asked.model)
     texts = [asked.input] if isinstance(asked.input, str) else asked.input
-    vectors = embedder.embed(texts)
-    as_base64 = asked.encoding_format == "base64"
-    data = [
-        Embedding(
-            index=n, embedding=base64.b64encode(row.astype("<f4").tobytes()).decode() if as_base64 else row.tolist()
-        )
-        for n, row in enumerate(vectors)
-    ]
-    tokens = sum(embedder.count_tokens(text) for text in texts)
-    return EmbeddingList(model=asked.model, data=data, usage=EmbeddingUsage(prompt_tokens=tokens, total_tokens=tokens))
+    with house.gateway.call("embedding", asked.model) as call:
+        vectors = embedder.embed(texts)
+        tokens = sum(embedder.count_tokens(text) for text in texts)
+        call.usage = Usage(prompt_tokens=tokens)
+    if asked.encoding_format == "base64":
+        rows = [base64.b64encode(row.astype("<f4").tobytes()).decode() for row in vectors]
+    else:
+        rows = vectors.tolist()
+    return {
+        "object": "list",
+        "model": asked.model,
+        "data": [{"object": "embedding", "index": n, "embedding": row} for n, row in enumerate(rows)],
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+    }

@@ -4,22 +4,57 @@ https://platform.openai.com/docs/api-reference. Citations ride as the protocol's
 with fields of ours beside the protocol's.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Discriminator, Field, StringConstraints, Tag
 
 from dizuo.api.requests import RequestBody, Text
+from dizuo.core import messages
 from dizuo.core.errors import UserError
-from dizuo.core.messages import Message, ToolCall
+from dizuo.core.messages import ImagePart, Message, ToolCall
 from dizuo.gateway.local_folders import Kind
 
 Unit = Annotated[float, Field(ge=0, le=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 
 
+# Looked at by providers, never fetched by this server.
+ImageUrl = Annotated[str, StringConstraints(pattern=r"^(https?://|data:image/)[^\x00-\x20]+$")]
+Detail = Literal["auto", "low", "high"]
+
+
+def kind_of(data: Any) -> str:
+    """Which of several kinds of part or item it is; the brackets keep it out of the `param` of an error."""
+    return f"<{data.get('type') if isinstance(data, dict) else getattr(data, 'type', None)}>"
+
+
 class TextPart(RequestBody):
     type: Literal["text"]
     text: Text
+
+
+class ImageAddress(RequestBody):
+    url: ImageUrl = Field(description="of the picture, or the picture itself: data:image/png;base64,…")
+    detail: Detail | None = None
+
+
+class ImageUrlPart(RequestBody):
+    type: Literal["image_url"]
+    image_url: ImageAddress
+
+
+class RefusalPart(RequestBody):
+    type: Literal["refusal"]
+    refusal: Text
+
+
+ContentPart = Annotated[
+    Annotated[TextPart, Tag("<text>")]
+    | Annotated[ImageUrlPart, Tag("<image_url>")]
+    | Annotated[RefusalPart, Tag("<refusal>")],
+    Discriminator(kind_of),
+]
 
 
 class CalledFunction(RequestBody):
@@ -36,7 +71,7 @@ class SentToolCall(RequestBody):
 
 class ChatMessage(RequestBody):
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Text | list[TextPart] | None = Field(default=None, description="may only be missing beside tool_calls")
+    content: Text | list[ContentPart] | None = Field(default=None, description="may only be missing beside tool_calls")
     name: Text | None = None
     tool_calls: list[SentToolCall] | None = Field(default=None, description="of an assistant's message")
     tool_call_id: Text | None = Field(default=None, description="of a tool's message: the call that it answers")
@@ -62,19 +97,43 @@ class ChatMessage(RequestBody):
                 )
         if self.content is None and not self.tool_calls:
             raise UserError("A message of the role {role!r} has no content.", role=self.role, param="messages.content")
-        content = self.content or ""
-        text = content if isinstance(content, str) else "".join(part.text for part in content)
+        parts = _parts(self.content or "")
         calls = tuple(
             ToolCall(id=one.id, name=one.function.name, arguments=one.function.arguments)
             for one in self.tool_calls or ()
         )
-        return Message(
-            role="system" if self.role == "developer" else self.role,
-            content=text,
-            name=self.name,
-            tool_calls=calls,
-            tool_call_id=self.tool_call_id,
+        return message_of(self.role, parts, name=self.name, tool_calls=calls, tool_call_id=self.tool_call_id)
+
+
+def _parts(content: str | list[Any]) -> list[messages.TextPart | ImagePart]:
+    if isinstance(content, str):
+        return [messages.TextPart(text=content)]
+    return [
+        ImagePart(url=part.image_url.url, detail=part.image_url.detail or "auto")
+        if isinstance(part, ImageUrlPart)
+        else messages.TextPart(text=part.text if isinstance(part, TextPart) else part.refusal)
+        for part in content
+    ]
+
+
+def message_of(role: str, parts: Sequence[messages.TextPart | ImagePart], **more: Any) -> Message:
+    """A message as models take it, of its parts; developers speak as the system does.
+
+    Raises UserError for a picture that is not the user's.
+    """
+    pictured = any(isinstance(part, ImagePart) for part in parts)
+    if pictured and role != "user":
+        raise UserError(
+            "A message of the role {role!r} holds a picture; pictures belong into messages of the role 'user'.",
+            role=role,
+            param="messages.content",
         )
+    return Message(
+        role="system" if role == "developer" else role,  # pyright: ignore[reportArgumentType]
+        content="".join(part.text for part in parts if isinstance(part, messages.TextPart)),
+        parts=tuple(parts) if pictured else (),
+        **more,
+    )
 
 
 class OfferedFunction(RequestBody):
@@ -119,27 +178,29 @@ class ChatRequest(RequestBody):
     reasoning_effort: Text | None = None
     response_format: dict[str, Any] | None = None
     user: Text | None = None
-    # Local models know these; others refuse them by name.
+    store: Literal[False] | None = Field(default=None, description="answers are not kept to be fetched later")
+    # Not every model knows these; one that does not refuses them by name.
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     tools: Annotated[list[OfferedTool], Field(max_length=128)] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
+    logit_bias: dict[Text, Annotated[float, Field(ge=-100, le=100)]] | None = None
     top_k: Annotated[int, Field(ge=0)] | None = None
     min_p: Unit | None = None
     repetition_penalty: Annotated[float, Field(gt=0, le=2)] | None = None
 
     unsupported: ClassVar[frozenset[str]] = frozenset(
         {
-            "audio", "function_call", "functions", "logit_bias", "metadata", "modalities", "moderation", "prediction",
+            "audio", "function_call", "functions", "metadata", "modalities", "moderation", "prediction",
             "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "safety_identifier", "service_tier",
-            "store", "verbosity", "web_search_options",
+            "verbosity", "web_search_options",
         }
     )  # fmt: skip
 
     def options(self) -> dict[str, Any]:
         """The parameters that were given; what only says that there is none of something is left out."""
-        not_sampling = {"model", "messages", "stream", "stream_options", "n"}
+        not_sampling = {"model", "messages", "stream", "stream_options", "n", "store"}
         given = self.model_dump(exclude=not_sampling, exclude_none=True)
         if not self.tools:
             for name in ("tools", "tool_choice", "parallel_tool_calls"):
@@ -219,10 +280,15 @@ class ChatChoice(BaseModel):
     finish_reason: str
 
 
+class PromptTokens(BaseModel):
+    cached_tokens: int = Field(description="those that the provider had kept")
+
+
 class ChatUsage(BaseModel):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    prompt_tokens_details: PromptTokens | None = Field(default=None, exclude_if=_absent)
 
 
 class ChatCompletion(BaseModel):

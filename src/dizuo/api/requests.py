@@ -44,7 +44,8 @@ class RequestBody(BaseModel):
     @classmethod
     def _refuse_unknown(cls, data: Any) -> Any:
         if isinstance(data, Mapping):
+            known = {field.alias or name for name, field in cls.model_fields.items()}
             for name in data:
-                if name not in cls.model_fields:
-                    raise unknown_parameter(str(name), cls.model_fields, cls.unsupported)
+                if name not in known:
+                    raise unknown_parameter(str(name), known, cls.unsupported)
         return data

@@ -6,11 +6,16 @@ https://api.jina.ai/redoc#tag/rerank
 import secrets
 from typing import Annotated, Any, ClassVar
 
+from fastapi import Request
 from pydantic import BaseModel, Field
 
 from dizuo.api.auth import TheHouse, router
+from dizuo.api.replies import WISHES
 from dizuo.api.requests import RequestBody, Text, Words
+from dizuo.api.work import in_thread
 from dizuo.core.errors import TooLarge
+from dizuo.core.messages import Usage
+from dizuo.wiring import House
 
 routes = router("/v1", "OpenAI protocol")
 
@@ -52,8 +57,8 @@ class RerankAnswer(BaseModel):
     usage: RerankUsage
 
 
-@routes.post("/rerank", response_model=RerankAnswer, response_model_exclude_none=True)
-def rerank(asked: RerankRequest, house: TheHouse) -> Any:
+@routes.post("/rerank", response_model=RerankAnswer, response_model_exclude_none=True, dependencies=WISHES)
+async def rerank(asked: RerankRequest, request: Request, house: TheHouse) -> Any:
     """The documents by how well they fit the query, the best first; each is read together with the query."""
     if len(asked.documents) > MAX_DOCUMENTS:
         raise TooLarge(
@@ -62,8 +67,15 @@ def rerank(asked: RerankRequest, house: TheHouse) -> Any:
             limit=MAX_DOCUMENTS,
             param="documents",
         )
+    return await in_thread(request, lambda: _ranked(asked, house))
+
+
+def _ranked(asked: RerankRequest, house: House) -> RerankAnswer:
     reranker, texts = house.models.reranker(asked.model), asked.texts()
-    scores = reranker.score(asked.query, texts)
+    with house.gateway.call("rerank", asked.model) as call:
+        scores = reranker.score(asked.query, texts)
+        tokens = reranker.count_tokens(asked.query) + sum(map(reranker.count_tokens, texts))
+        call.usage = Usage(prompt_tokens=tokens)
     order = sorted(range(len(texts)), key=lambda i: -scores[i])[: asked.top_n]
     results = [
         RerankResult(
@@ -73,6 +85,5 @@ def rerank(asked: RerankRequest, house: TheHouse) -> Any:
         )
         for i in order
     ]
-    tokens = reranker.count_tokens(asked.query) + sum(map(reranker.count_tokens, texts))
     usage = RerankUsage(prompt_tokens=tokens, total_tokens=tokens)
     return RerankAnswer(id=f"rerank-{secrets.token_hex(12)}", model=asked.model, results=results, usage=usage)

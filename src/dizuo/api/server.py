@@ -10,20 +10,30 @@ from starlette.routing import Match
 
 from dizuo import __version__
 from dizuo.api import (
+    cache,
     completions,
     config,
     errors,
     health,
+    images,
     jobs,
     keys,
     knowledge,
+    limits,
     models,
+    moderations,
     openai,
+    prices,
+    providers,
     rerank,
+    responses,
+    routes,
     session,
     threads,
+    traces,
     trainings,
     upkeep,
+    usage,
     users,
 )
 from dizuo.api.auth import router
@@ -54,11 +64,16 @@ def create_app(house: House, missing: Callable[[], Sequence[str]] = tuple) -> Fa
     app.state.stopping = lambda: False  # whoever serves the app may know better
     app.state.started_s = int(time.time())
     errors.install(app)
-    app.add_middleware(Border, settings=house.settings)
-    nouns = (models, knowledge, threads, jobs, trainings, keys, users, session, config, upkeep, health)
-    for one in (openai, completions, rerank, *nouns):
+    app.add_middleware(Border, settings=house.settings, traces=house.traces)
+    nouns = (models, routes, providers, knowledge, threads, traces, jobs, trainings, keys, users)
+    nouns += (session, config, upkeep, health)
+    money = (usage, limits, prices, cache)
+    for one in (openai, responses, completions, rerank, moderations, images, *nouns, *money):
         app.include_router(one.routes)
     app.include_router(session.doors)
+    app.include_router(routes.health_routes)
+    app.include_router(providers.catalogue)
+    app.include_router(models.trials)
     app.include_router(_description(app))
     for path in ("/api", "/v1"):
         app.add_api_route(path, _nothing_here, methods=[*_METHODS, "HEAD", "OPTIONS"], include_in_schema=False)

@@ -6,9 +6,10 @@ The format: https://html.spec.whatwg.org/multipage/server-sent-events.html
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from contextlib import aclosing, asynccontextmanager
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import anyio
 from fastapi import Request
@@ -28,8 +29,17 @@ HEARTBEAT_S = 15.0  # below the idle timeouts of common proxies (60 s) with room
 _T = TypeVar("_T")
 
 
+# Many clients split a stream into lines at these, too (`str.splitlines`), though the format does not.
+_LINE_ENDS = {end: f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"}
+
+
 def json_text(content: Any) -> str:
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    """The JSON, in one line whoever looks."""
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    for end, escaped in _LINE_ENDS.items():
+        if end in text:
+            text = text.replace(end, escaped)
+    return text
 
 
 def frame(data: BaseModel | str, event: str = "") -> str:
@@ -44,8 +54,8 @@ class EventStream(StreamingResponse):
 
     media_type = "text/event-stream"
 
-    def __init__(self, frames: AsyncGenerator[str, None]) -> None:
-        super().__init__(frames, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+    def __init__(self, frames: AsyncGenerator[str, None], headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(frames, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no", **(headers or {})})
         self._frames = frames
 
     async def stream_response(self, send: Send) -> None:
@@ -80,22 +90,34 @@ async def guarded(request: Request, frames: AsyncGenerator[str, None]) -> AsyncG
 
 
 async def begun(request: Request, events: AsyncIterator[_T]) -> AsyncGenerator[_T, None]:
-    """The same events, once the first is there: what goes wrong before it is an ordinary error response.
+    """The same events, once the first is there: see `opened`."""
+    return (await opened(request, events)).events
+
+
+@dataclass(frozen=True)
+class Opened(Generic[_T]):
+    """A stream that has begun. `first` is None where a heartbeat came before it; `events` has it among them."""
+
+    first: _T | None
+    events: AsyncGenerator[_T, None]
+
+
+async def opened(request: Request, events: AsyncIterator[_T]) -> Opened[_T]:
+    """The events once the first is there: what goes wrong before it is an ordinary error response.
 
     A model that takes its time is not waited for longer than a heartbeat; its fault is an event then, as any later one.
     """
     first = asyncio.ensure_future(anext(events))
     try:
         await unless_gone(request, asyncio.wait({first}, timeout=HEARTBEAT_S))
-        if first.done():
-            first.result()
+        came = first.result() if first.done() else None
     except BaseException as error:
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
         if isinstance(error, StopAsyncIteration):
             raise RuntimeError("the events ended before they began") from None
         raise
-    return _resumed(first, events)
+    return Opened(came, _resumed(first, events))
 
 
 async def _resumed(first: asyncio.Future[_T], events: AsyncIterator[_T]) -> AsyncGenerator[_T, None]:
@@ -120,17 +142,29 @@ async def unless_gone(request: Request, work: Awaitable[_T]) -> _T:
 
     The request's body must have been read already.
     """
-    task = asyncio.ensure_future(work)
+    # In this task, which the watcher cancels: a task for the work as well, and waiting for either, took twice as long.
+    task = asyncio.current_task()
+    assert task is not None
+    cancelling, gone = task.cancelling(), False
+
+    def leave(watcher: asyncio.Future[None]) -> None:
+        nonlocal gone
+        if not watcher.cancelled():
+            watcher.exception()  # whatever it met: nobody is there to be answered
+            gone = task.cancel()
+
     watcher = asyncio.ensure_future(_gone(request))
+    watcher.add_done_callback(leave)
     try:
-        await asyncio.wait({task, watcher}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientDisconnect
-        return task.result()
+        return await work
+    except asyncio.CancelledError:
+        # As in asyncio.timeout: where somebody else wanted the task to end as well, it ends.
+        if gone and task.uncancel() <= cancelling:
+            raise ClientDisconnect from None
+        raise
     finally:
-        for one in (task, watcher):
-            one.cancel()
-        await asyncio.gather(task, watcher, return_exceptions=True)
+        watcher.remove_done_callback(leave)
+        watcher.cancel()
 
 
 async def _gone(request: Request) -> None:

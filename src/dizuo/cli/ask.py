@@ -32,7 +32,8 @@ def ask(
 
     with terminal.house() as house:
         name = the_knowledge(house, knowledge)
-        answer = asyncio.run(AnswerView(terminal).show(house.answerer.ask(name, question)))
+        with house.traces.traced("dizuo ask", "cli", app=f"knowledge/{name}", user_id=house.identity.owner().id):
+            answer = asyncio.run(AnswerView(terminal).show(house.answerer.ask(name, question)))
     if terminal.as_json:
         terminal.show_json(answer.model_dump(mode="json", include={"answer", "found", "citations", "model", "seconds"}))
         return

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import sys
+from contextvars import copy_context
 
 from dizuo.apps.conversation import converse, title_of
 from dizuo.cli.answers import AnswerView, show_citations, show_footer, the_knowledge
@@ -90,7 +91,10 @@ class Chat:
             if self._thread_id is None:
                 self._thread_id = threads.create(user_id, self._knowledge, title_of(question or "")).id
             events = converse(self.house.answerer, threads, user_id, self._thread_id, question)
-            answer = self._runner.run(AnswerView(self.terminal).show(events))
+            app = f"knowledge/{self._knowledge}"
+            with self.house.traces.traced("dizuo chat", "cli", app=app, user_id=user_id):
+                # The runner works in one context for all questions; this one is in the trace of its own.
+                answer = self._runner.run(AnswerView(self.terminal).show(events), context=copy_context())
         except KeyboardInterrupt:
             self.terminal.say("\n" + self.terminal.t("The answer was stopped."), style="yellow")
             if not self._interactive:

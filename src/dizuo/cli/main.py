@@ -10,7 +10,27 @@ from collections.abc import Mapping, Sequence
 import typer
 
 from dizuo import __version__
-from dizuo.cli import ask, config, job, key, knowledge, model, server, snapshot, thread, train, upkeep, user
+from dizuo.cli import (
+    ask,
+    cache,
+    config,
+    job,
+    key,
+    knowledge,
+    limit,
+    model,
+    price,
+    provider,
+    route,
+    server,
+    snapshot,
+    thread,
+    trace,
+    train,
+    upkeep,
+    usage,
+    user,
+)
 from dizuo.cli.command import root_callback, speak
 from dizuo.cli.terminal import Terminal
 from dizuo.platform.catalogue import _
@@ -27,12 +47,19 @@ def build() -> typer.Typer:
     server.register(app, _DAILY)
     ask.register(app, _DAILY)
     train.register(app, _DAILY)
+    usage.register(app, _DAILY)
     for name, noun in (
         ("knowledge", knowledge.app),
         ("model", model.app),
+        ("route", route.app),
+        ("provider", provider.app),
         ("job", job.app),
         ("thread", thread.app),
+        ("trace", trace.app),
         ("key", key.app),
+        ("cache", cache.app),
+        ("limit", limit.app),
+        ("price", price.app),
         ("user", user.app),
         ("snapshot", snapshot.app),
         ("config", config.app),

@@ -1,20 +1,17 @@
 """`dizuo model …`: the models of this instance."""
 
 import asyncio
-import time
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from dizuo.cli.command import command, group
+from dizuo.cli.job import NoWait
 from dizuo.cli.terminal import Terminal
 from dizuo.platform.catalogue import _
 
-if TYPE_CHECKING:
-    from dizuo.wiring import House
-
-app = group(_("Models: those that come with Dizuo, your own folders, and the one that the settings name."))
+app = group(_("Models: those that come with Dizuo, your own folders, open weights, and those of your providers."))
 
 _Name = Annotated[str, typer.Argument(metavar="MODEL", help=_("The model's name, such as local/starter."))]
 _Yes = Annotated[bool, typer.Option("--yes", "-y", help=_("Do not ask."))]
@@ -84,7 +81,40 @@ def remove(terminal: Terminal, model: _Name, yes: _Yes = False) -> None:
         terminal.show(terminal.t("Deleted the model {name}.", name=info.name))
 
 
-@command(app, "test", _("Load a model and see what it makes of a text."))
+@command(app, "add", _("Fetch open weights from the hub, or take them out of a folder, as the model hf/ORG/NAME."))
+def add(
+    terminal: Terminal,
+    model: Annotated[str, typer.Argument(metavar="hf/ORG/NAME", help=_("The model, such as hf/Qwen/Qwen3-0.6B."))],
+    revision: Annotated[
+        str, typer.Option(metavar="REVISION", help=_("A branch, a tag or a commit; the newest otherwise."))
+    ] = "",
+    from_: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="FOLDER", help=_("A folder in the Hugging Face layout, instead of the hub.")),
+    ] = None,
+    no_wait: NoWait = False,
+) -> None:
+    from dizuo.cli import progress
+
+    with terminal.house() as house:
+        job = house.hub.add(model, revision, from_)
+        if not no_wait:
+            job = progress.follow(terminal, house.jobs, job)
+        info = house.models.get(model) if job.status == "done" else None
+    if terminal.as_json:
+        terminal.show_json({"job": job.model_dump(mode="json"), "model": info and info.model_dump(mode="json")})
+    elif info:
+        terminal.show(info.name, style="bold")
+        terminal.show(terminal.note(info.note))
+    elif job.error:
+        terminal.say(terminal.note(job.error), style="red")
+    else:
+        terminal.show(job.id)
+    if job.status in ("failed", "cancelled"):
+        raise typer.Exit(1)
+
+
+@command(app, "test", _("Ask a model one small question: does it work, and how fast is it?"))
 def try_(
     terminal: Terminal,
     model: _Name,
@@ -98,33 +128,24 @@ def try_(
         ),
     ] = None,
 ) -> None:
-    from dizuo.gateway.trial import sample
+    from dizuo.gateway.probe import probe
 
-    with terminal.house() as house:
+    t = terminal.t
+    with terminal.house() as house, house.traces.traced("dizuo model test", "cli", user_id=house.identity.owner().id):
         info = house.models.get(model)
-        given = text or sample(info.kind)
-        said, seconds = asyncio.run(_tried(terminal, house, info.name, given, passages or []))
+        with terminal.waiting(t("Loading the model…") if info.origin else t("Waiting for an answer…")):
+            found = asyncio.run(probe(house.models, info.name, text, passages or []))
     if terminal.as_json:
-        terminal.show_json({"model": info.name, "kind": info.kind, "text": given, "said": said, "seconds": seconds})
+        terminal.show_json(found.model_dump(mode="json"))
         return
-    terminal.say(terminal.t("{model}, {seconds} s", model=info.name, seconds=f"{seconds:.1f}"), style="dim")
+    terminal.show(found.text, style="dim")
+    terminal.show(found.said)
+    parts = [t("{model}, {seconds} s", model=found.model, seconds=f"{found.seconds:.2f}")]
+    if found.first_s is not None:
+        parts.append(t("the first piece after {seconds} s", seconds=f"{found.first_s:.2f}"))
+    if found.tokens_per_s is not None:
+        parts.append(t("{n} tokens/s", n=f"{found.tokens_per_s:.1f}"))
+    if found.dimension is not None:
+        parts.append(t("{n} dimensions", n=found.dimension))
+    terminal.say(" · ".join(parts), style="dim")
     terminal.say(terminal.note(info.note), style="dim")
-
-
-async def _tried(terminal: Terminal, house: "House", name: str, text: str, passages: list[str]) -> tuple[str, float]:
-    from dizuo.core.errors import ModelError
-    from dizuo.core.events import Failed, TextDelta
-    from dizuo.gateway.trial import attempt
-
-    begun, said = time.monotonic(), ""
-    with terminal.waiting(terminal.t("Loading the model…")):
-        async with aclosing(attempt(house.models, name, text, passages)) as events:
-            async for event in events:
-                if isinstance(event, TextDelta):
-                    said += event.text
-                elif isinstance(event, Failed):
-                    raise ModelError("{message}", message=event.message)
-    if not terminal.as_json:
-        terminal.show(text, style="dim")
-        terminal.show(said)
-    return said, time.monotonic() - begun

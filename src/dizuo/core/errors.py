@@ -7,6 +7,7 @@
     │   ├── NotAllowed       403 (signed in, but may not)
     │   ├── NotSignedIn      401
     │   ├── TooMany          429
+    │   │   └── BudgetSpent  429 (money, not pace)
     │   ├── TooLarge         413
     │   └── Unavailable      503 (something this call needs is not there now)
     └── ModelError           goes back to the model as an observation, or 502 when nobody is left to retry
@@ -74,6 +75,10 @@ class NotSignedIn(UserError):
 class TooMany(UserError):
     status = 429
     code = "rate_limited"
+
+
+class BudgetSpent(TooMany):
+    code = "budget_spent"
 
 
 class TooLarge(UserError):

@@ -5,6 +5,7 @@ weights that cancel out (+1.4 and -0.6), which goes wrong as soon as a collectio
 """
 
 from collections.abc import Callable, Sequence
+from math import exp, lgamma, log, log1p
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,3 +98,23 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * (share * (1 - share) / n + z * z / (4 * n * n)) ** 0.5
     return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def upper_bound(successes: int, n: int) -> float:
+    """The share that is exceeded with a chance of 5 % at most (Clopper and Pearson, 1934), one-sided."""
+    if successes >= n:
+        return 1.0
+
+    def at_most(share: float) -> float:
+        """The chance of so many successes or fewer."""
+        logs = [
+            lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1) + k * log(share) + (n - k) * log1p(-share)
+            for k in range(successes + 1)
+        ]
+        return sum(exp(one) for one in logs)
+
+    low, high = successes / n, 1.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if at_most(middle) > 0.05 else (low, middle)
+    return high

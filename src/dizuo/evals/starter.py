@@ -96,11 +96,21 @@ def tool_calls(engine: "TextEngine", asked: Sequence[Asked]) -> Calls:
     running = []
     for one in asked:
         prompt = engine.apply_chat_template(one.messages, one.tools)
+        room = engine.context_tokens - len(prompt) - 1
+        if room < _CALL_TOKENS:  # a list of tools longer than the model reads: nothing is called
+            running.append(None)
+            continue
         begun = engine.generate(prompt, first)
         options = SamplingOptions(max_tokens=_CALL_TOKENS, temperature=0, json_schema=call_schema(one.tools))
         running.append((begun, engine.generate([*prompt, mark], options) if one.name else None))
     decided, named, exact = [], [], []
-    for one, (begun, call) in zip(asked, running, strict=True):
+    for one, started in zip(asked, running, strict=True):
+        if started is None:
+            decided.append(one.name is None)
+            named += [False] if one.name else []
+            exact += [False] if one.name else []
+            continue
+        begun, call = started
         calls = begun.wait().token_ids[:1] == (mark,)
         decided.append(calls == (one.name is not None))
         if call is not None:

@@ -1,43 +1,136 @@
 """The one door to every model: a name in, a model out, wrapped in all that holds for every call."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from dizuo.core import traces
+from dizuo.core import effort, traces
+from dizuo.core.errors import NotAllowed, NotFound, UserError
+from dizuo.gateway.allowed import check_allowed
+from dizuo.gateway.breaker import Health, ModelHealth
+from dizuo.gateway.cache import Cache
+from dizuo.gateway.cached import CachedModel
 from dizuo.gateway.ledger import Call, CallKind, Ledger
+from dizuo.gateway.limited import LimitedModel
+from dizuo.gateway.limits import Limits
 from dizuo.gateway.metered import MeteredModel
+from dizuo.gateway.routed import Candidate, RoutedModel
+from dizuo.gateway.routes import Route, RouteOptions, Routes
 
 if TYPE_CHECKING:
     from dizuo.core.protocols import ChatModel
-    from dizuo.gateway.models import Models
+    from dizuo.gateway.models import ModelInfo, Models
 
 
 class Gateway:
     """The models of an instance as the faces and apps use them."""
 
-    def __init__(self, models: "Models", ledger: Ledger) -> None:
+    def __init__(
+        self, models: "Models", ledger: Ledger, limits: Limits, routes: Routes, health: Health, cache: Cache
+    ) -> None:
         self._models = models
         self._ledger = ledger
+        self.limits = limits
+        self.routes = routes
+        self._health = health
+        self._cache = cache
 
-    def chat(self, name: str) -> "ChatModel":
-        """The chat model of that name, wrapped. Raises what `Models.chat` raises."""
-        return self.wrapped(self._models.chat(name))
+    def chat(self, name: str, *, kept: bool = True) -> "ChatModel":
+        """The chat model or route of that name, wrapped. Routes have no slash in their names, models have one.
 
-    def wrapped(self, model: "ChatModel") -> "ChatModel":
+        `kept`: whether its answers may be kept; not where the caller keeps what it makes of them. Raises what
+        `Models.chat` raises.
+        """
+        if "/" not in name:
+            try:
+                route = self.routes.current(name)
+            except NotFound:
+                pass  # the catalogue of models says what there is
+            else:
+                return self.wrapped(self._along(route), kept=kept)
+        return self.wrapped(self._models.chat(name), kept=kept)
+
+    def list(self) -> "list[ModelInfo]":
+        """The models and the routes that can be asked for by name."""
+        from dizuo.gateway.models import ModelInfo
+
+        routes = [ModelInfo(name=one.name, kind="chat", provider="route", note=one.note) for one in self.routes.list()]
+        return [*self._models.list(), *routes]
+
+    def health(self) -> "list[ModelHealth]":
+        """How each remote model does that was asked lately: whether it is spared, and why."""
+        return self._health.report()
+
+    def wrapped(self, model: "ChatModel", *, kept: bool = True) -> "ChatModel":
         """The model with all that holds for every call around it, from the inside out:
 
+        - routed: tries again and spares what keeps failing, inside of what keeps answers and counts them once
+        - cached: outside of the route, since it is the question that is the same, not the model that answers
+        - limited: outside of what keeps answers, since a limit is about who asks; what is kept costs no tokens then
         - metered: outside of everything, so that refusals, kept answers and broken streams are in the ledger too
         """
+        if _is_remote(model):
+            model = RoutedModel(model.name, [Candidate(model)], self._health)
+        if kept and self._cache.policy != "off":
+            model = CachedModel(model, self._cache)
+        model = LimitedModel(model, self.limits)
         return MeteredModel(model, self._ledger)
+
+    def _along(self, route: Route) -> RoutedModel:
+        """The models of a route. One that is gone since is left out; raises what is wrong where all are."""
+        found: dict[str, Candidate] = {}
+        problem: UserError | None = None
+        weights = {one.model: one.weight for one in route.targets} | dict.fromkeys(route.fallbacks, 1.0)
+        for name, weight in weights.items():
+            try:
+                model = self._models.chat(name)
+            except UserError as error:
+                problem = problem or error
+                continue
+            remote = _is_remote(model)
+            found[name] = Candidate(_patient(model, route.options) if remote else model, weight, remote)
+        if problem is not None and not found:
+            raise problem
+        targets = [found[one.model] for one in route.targets if one.model in found]
+        fallbacks = [found[one] for one in route.fallbacks if one in found]
+        return RoutedModel(route.name, targets, self._health, fallbacks=fallbacks, options=route.options)
 
     @contextmanager
     def call(self, kind: CallKind, name: str) -> Iterator[Call]:
         """Around a call of a model that is no chat: held to the limits, traced, and written to the ledger."""
-        with traces.span(kind, **{"gen_ai.request.model": name}) as span, self._ledger.recorded(kind, name) as call:
-            yield call
+        with traces.model_span(kind, name) as span, self._ledger.recorded(kind, name) as call:
+            check_allowed(name)
+            self.limits.freshen()
+            with self.limits.admitted(), effort.counted() as spent:
+                try:
+                    yield call
+                finally:
+                    if spent.cpu_s:
+                        call.usage = call.usage.model_copy(update={"cpu_s": call.usage.cpu_s + spent.cpu_s})
             span.attributes["gen_ai.usage.input_tokens"] = call.usage.prompt_tokens
+
+    def check_allowed(self, name: str) -> None:
+        """Raises NotAllowed for a chat model that the key of the present request may not ask; the ledger has it."""
+        try:
+            check_allowed(name)
+        except NotAllowed:
+            with self._ledger.recorded("chat", name):
+                raise
 
     def close(self) -> None:
         """Writes down what is still to be written."""
+        self._health.close()
         self._ledger.close()
+
+
+def _is_remote(model: "ChatModel") -> bool:
+    """Whether a provider is asked. Whoever has made such a model has loaded its module."""
+    remote = sys.modules.get("dizuo.gateway.remote")
+    return remote is not None and isinstance(model, remote.RemoteModel)
+
+
+def _patient(model: Any, options: RouteOptions) -> "ChatModel":
+    """The remote model with the timeouts of a route."""
+    seconds = options.model_dump(exclude_none=True, exclude={"tries"})
+    return model.waiting(**seconds) if seconds else model

@@ -1,9 +1,7 @@
 """The ledger: what each call of a model took, kept in the database and written a batch at a time."""
 
-import logging
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -12,14 +10,10 @@ from dizuo.core import traces
 from dizuo.core.errors import DizuoError
 from dizuo.core.messages import Usage
 from dizuo.platform import schema
+from dizuo.platform.batched import Batched
 from dizuo.platform.database import Database
 
-log = logging.getLogger(__name__)
-
 CallKind = Literal["chat", "completion", "embedding", "rerank", "moderation", "image"]
-
-_FLUSH_S = 0.1  # what a killed process loses of the ledger
-_MOST_WAITING = 50_000  # rows in memory while the database cannot be written
 
 
 @dataclass(slots=True)
@@ -34,20 +28,28 @@ class Call:
     cache: str = ""
     attempts: int = 1
     usage: Usage = field(default_factory=Usage)
+    estimated: bool = False  # the tokens, since nobody reported them
     first_s: float | None = None
+
+
+Row = Mapping[str, Any]
+"""A call as the table keeps it."""
 
 
 class Ledger:
     """Calls on their way into the table `calls`. Thread-safe; recording never waits for the database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(
+        self,
+        database: Database,
+        price: Callable[[str, Usage], tuple[float | None, str]] = lambda _model, _usage: (None, "USD"),
+        heard: Callable[[Row], None] = lambda _row: None,
+    ) -> None:
+        """`price` says what a call of a model costs and in which currency; `heard` gets each row as it is made."""
         self._database = database
-        self._waiting: list[dict[str, Any]] = []
-        self._lock = threading.Lock()
-        self._writing = threading.Lock()
-        self._wanted = threading.Event()
-        self._closed = False
-        self._thread: threading.Thread | None = None
+        self._price = price
+        self._heard = heard
+        self._rows = Batched("ledger", self._write)
 
     @contextmanager
     def recorded(self, kind: CallKind, asked: str) -> Iterator[Call]:
@@ -70,32 +72,18 @@ class Ledger:
 
     def flush(self) -> None:
         """Writes what is waiting. What reads the table calls it first."""
-        with self._writing:
-            with self._lock:
-                rows, self._waiting = self._waiting, []
-            if not rows:
-                return
-            try:
-                with self._database.write() as connection:
-                    connection.execute(schema.calls.insert(), rows)
-            except BaseException:
-                with self._lock:
-                    self._waiting = [*rows, *self._waiting][-_MOST_WAITING:]
-                raise
+        self._rows.flush()
 
     def close(self) -> None:
         """Writes what is waiting and ends the writer."""
-        with self._lock:
-            self._closed = True
-            thread = self._thread
-        self._wanted.set()
-        if thread is not None:
-            thread.join()
-        self.flush()
+        self._rows.close()
 
     def _add(self, call: Call, total_s: float) -> None:
         trace = traces.current.get()
-        row = {
+        cost, currency = self._price(call.model, call.usage)
+        if call.cache or not call.attempts or not (call.usage.total_tokens or call.usage.cpu_s):
+            cost = 0.0  # nobody was asked, or nothing was done
+        row: dict[str, Any] = {
             "trace_id": trace.id if trace else "",
             "at": schema.now(),
             "user_id": trace.user_id if trace else None,
@@ -111,27 +99,16 @@ class Ledger:
             "prompt_tokens": call.usage.prompt_tokens,
             "completion_tokens": call.usage.completion_tokens,
             "cached_tokens": call.usage.cached_tokens,
-            "cost": None,
-            "currency": "USD",
+            "estimated": call.estimated,
+            "cost": cost,
+            "currency": currency,
             "cpu_s": call.usage.cpu_s,
             "first_s": call.first_s,
             "total_s": total_s,
         }
-        with self._lock:
-            self._waiting.append(row)
-            if self._thread is None and not self._closed:
-                self._thread = threading.Thread(target=self._write, name="dizuo-ledger", daemon=True)
-                self._thread.start()
-        self._wanted.set()
+        self._rows.add(row)
+        self._heard(row)
 
-    def _write(self) -> None:
-        while not self._closed:
-            self._wanted.wait()
-            time.sleep(_FLUSH_S)  # more will have come by then
-            self._wanted.clear()
-            try:
-                self.flush()
-            except Exception:
-                log.exception("the ledger cannot be written; its rows wait")
-                self._wanted.set()
-                time.sleep(1)
+    def _write(self, rows: list[dict[str, Any]]) -> None:
+        with self._database.write() as connection:
+            connection.execute(schema.calls.insert(), rows)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dizuo.core import traces
 from dizuo.core.once import once
 from dizuo.core.protocols import Label, SpanAnswer
 from dizuo.gateway.local_engines import Engines
@@ -29,7 +30,9 @@ class LocalEmbedder:
 
     def embed(self, texts: Sequence[str]) -> Any:
         """(N, dimension) float32, rows of length 1. Blocking; thread-safe."""
-        return self._engine.encode(texts)
+        with traces.model_span("embed", self.name) as span:
+            span.attributes["dizuo.texts"] = len(texts)
+            return self._engine.encode(texts)
 
     def coverage(self, text: str) -> float:
         """Share of the text's letters that are Latin. Digits alone are known; a text without either is not."""
@@ -78,7 +81,9 @@ class FolderEmbedder(_FolderModel):
 
     def embed(self, texts: Sequence[str]) -> Any:
         """(N, dimension) float32, rows of length 1. Blocking; thread-safe."""
-        return self._call("encode", texts)
+        with traces.model_span("embed", self.name) as span:
+            span.attributes["dizuo.texts"] = len(texts)
+            return self._call("encode", texts)
 
     def count_tokens(self, text: str) -> int:
         """Tokens of the text, without the marks around it."""

@@ -40,9 +40,15 @@ class LocalChatModel:
     async def stream(self, messages: Sequence[Message], **options: Any) -> AsyncGenerator[Event, None]:
         """The answer as events, as `core.protocols.ChatModel` says; with tools, ToolCalled for each call.
 
-        Raises UserError for an unknown option, messages that the template refuses, or more tokens than fit.
+        Raises UserError for an unknown option, pictures, messages that the template refuses, or more tokens than fit.
         """
         given = checked_options(options, _OPTIONS)
+        if any(message.parts for message in messages):
+            raise UserError(
+                "The model {name} reads text and no pictures. Leave them out, or ask a model that sees.",
+                name=self.name,
+                param="messages.content",
+            )
         sampling = sampling_of(self._folder, _renamed(given))
         tools = given.get("tools") or ()
         async with self._engines.lease_async(self._folder) as engine:

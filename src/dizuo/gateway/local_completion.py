@@ -13,6 +13,7 @@ from dizuo.core.events import Done, Event, Failed, TextDelta, UsageReported
 from dizuo.core.messages import TokenLogprob, Usage
 from dizuo.gateway.local_engines import Engines, sampling_options
 from dizuo.gateway.local_folders import LocalFolder
+from dizuo.gateway.local_spans import timed
 from dizuo.gateway.options import checked_options
 
 log = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ async def events_of(
     """
     spoke = False
     texts = _TokenTexts()
-    deltas = _deltas(engine, ids, sampling)
+    deltas = timed(_deltas(engine, ids, sampling))
     async with aclosing(deltas):
         try:
             async for delta in deltas:
@@ -79,7 +80,11 @@ async def events_of(
                     spoke = True
                     yield TextDelta(text=delta.text, tokens=texts.of(delta.logprobs))
                 if delta.finish_reason is not None:
-                    usage = Usage(prompt_tokens=delta.prompt_tokens, completion_tokens=delta.completion_tokens)
+                    usage = Usage(
+                        prompt_tokens=delta.prompt_tokens,
+                        completion_tokens=delta.completion_tokens,
+                        cpu_s=delta.cpu_s,
+                    )
                     yield UsageReported(usage=usage)
                     yield Done(finish_reason="length" if delta.finish_reason == "length" else "stop")
         except ModelError as error:
@@ -168,7 +173,8 @@ def _defaults(folder: LocalFolder) -> dict[str, Any]:
         return {}
     if not isinstance(said, dict) or said.get("do_sample") is not True:
         return {}
-    return {name: said[name] for name in _DEFAULTS if isinstance(said.get(name), int | float)}
+    found = {name: said[name] for name in _DEFAULTS if isinstance(said.get(name), int | float)}
+    return found | ({"top_k": int(found["top_k"])} if "top_k" in found else {})  # some files say 50.0
 
 
 def _format(wanted: Any) -> dict[str, Any]:

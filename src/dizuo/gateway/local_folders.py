@@ -21,12 +21,16 @@ Kind = Literal[
     "chat", "completion", "embedding", "rerank", "classifier", "reader", "translation", "reward", "backbone", "unknown"
 ]
 PREFIX = "local/"
+HUB = "hf"  # DIZUO_HOME/models/hf/ORG/NAME is the model hf/ORG/NAME
+HUB_PREFIX = f"{HUB}/"
 SHIPPED = Path(__file__).parents[1] / "models"
 
 # A direct child of the folder of models and nothing else: no separators, no "..", nothing hidden.
 _NAME = re.compile(r"\w[\w.\-]{0,63}")
+_REPOSITORY = re.compile(r"hf/([A-Za-z0-9][\w.\-]{0,95})/([A-Za-z0-9][\w.\-]{0,95})", re.ASCII)
 _JSON_LIMIT_BYTES = 4 << 20  # real configurations are a few kilobytes
 _HEADER_LIMIT_BYTES = 100 << 20  # what the format itself allows
+HUB_FILE = "hub.json"  # where a folder came from
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 
@@ -57,7 +61,7 @@ _BY_TYPE: dict[str, Kind] = {
 class LocalFolder:
     """One folder of models. With a `problem` it cannot be used, and the rest of its facts may be missing."""
 
-    name: str  # local/NAME
+    name: str  # local/NAME or hf/ORG/NAME
     path: Path
     shipped: bool  # comes with Dizuo, as against put into the home or trained there
     kind: Kind = "unknown"
@@ -68,6 +72,7 @@ class LocalFolder:
     dimension: int = 0  # width of its vectors
     languages: Sequence[str] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)  # dizuo.json
+    revision: str = ""  # of the hub, for models that come from there
     problem: Note | None = None
 
     def stamp(self) -> tuple[Any, ...]:
@@ -90,17 +95,25 @@ class LocalFolders:
         found: dict[str, LocalFolder] = {}
         for root, shipped in ((self._shipped, True), (self._home, False)):
             for path in _children(root):
-                found[path.name] = self._look(path, shipped)
-        return [found[name] for name in sorted(found)]
+                if not (path.name == HUB and not shipped):
+                    found[path.name] = self._look(f"{PREFIX}{path.name}", path, shipped)
+        hub = None if self._home is None else self._home / HUB
+        for path in (path for organisation in _children(hub) for path in _children(organisation)):
+            name = f"{HUB_PREFIX}{path.parent.name}/{path.name}"
+            if is_repository(name):
+                found[name] = self._look(name, path, False)
+        return [found[name] for name in sorted(found, key=lambda name: (name.startswith(HUB_PREFIX), name))]
 
     def has(self, name: str) -> bool:
-        """Whether there is a folder for `local/NAME`, usable or not."""
+        """Whether there is a folder for a model of that name, usable or not."""
         return self._find(name) is not None
 
     def get(self, name: str) -> LocalFolder:
-        """The folder of `local/NAME`. Raises NotFound, also for a name that is no name."""
+        """The folder of a model. Raises NotFound, also for a name that is no name."""
         if found := self._find(name):
-            return self._look(*found)
+            return self._look(name, *found)
+        if is_repository(name):
+            raise NotFound("The model {name} is not on this machine. Fetch it: dizuo model add {name}", name=name)
         raise NotFound(
             "No local model is named {name!r}. There are: {names}. A folder in the Hugging Face layout becomes one "
             "when it is put into {home}.",
@@ -132,41 +145,56 @@ class LocalFolders:
         return folder
 
     def _find(self, name: str) -> tuple[Path, bool] | None:
+        if self._home is not None and is_repository(name):
+            path = self._home / name
+            return (path, False) if path.is_dir() else None
         short = name.removeprefix(PREFIX)
-        if name.startswith(PREFIX) and _NAME.fullmatch(short):
+        if name.startswith(PREFIX) and _NAME.fullmatch(short) and short != HUB:
             for root, shipped in ((self._home, False), (self._shipped, True)):
                 if root is not None and (root / short).is_dir():
                     return root / short, shipped
         return None
 
-    def _look(self, path: Path, shipped: bool) -> LocalFolder:
+    def _look(self, name: str, path: Path, shipped: bool) -> LocalFolder:
         stamp = _stamp(path)
         known = self._seen.get(path)
         if known is None or known[0] != stamp:
-            known = (stamp, self._read(path, shipped))
+            known = (stamp, self._read(name, path, shipped))
             self._seen[path] = known
         return known[1]
 
-    def _read(self, path: Path, shipped: bool) -> LocalFolder:
-        name = f"{PREFIX}{path.name}"
-        facts: dict[str, Any] = {}
+    def _read(self, name: str, path: Path, shipped: bool) -> LocalFolder:
         try:
-            if not _NAME.fullmatch(path.name):
+            if not name.startswith(HUB_PREFIX) and not _NAME.fullmatch(path.name):
                 raise UserError(
                     "The folder's name is {name!r}; rename it: letters, digits, dots, hyphens and underscores, at most "
                     "64 of them.",
                     name=path.name,
                 )
-            if path.name in self._reserved:
+            if name.removeprefix(PREFIX) in self._reserved:
                 raise UserError("The name {name} is taken by a model that comes with Dizuo. Rename it.", name=name)
-            for more in _facts(path):
-                facts |= more
         except UserError as error:
-            facts["problem"] = Note.of(error)
-        except OSError as error:
-            reason = error.strerror or repr(error)
-            facts["problem"] = Note(template="{file} cannot be read: {reason}.", params=_unread(error, path, reason))
-        return LocalFolder(name=name, path=path, shipped=shipped, **facts)
+            return LocalFolder(name=name, path=path, shipped=shipped, problem=Note.of(error))
+        return read_folder(name, path, shipped)
+
+
+def is_repository(name: str) -> bool:
+    """Whether it is a name such as hf/ORG/NAME: a direct child of a direct child of the hub's folder, nothing else."""
+    return _REPOSITORY.fullmatch(name) is not None
+
+
+def read_folder(name: str, path: Path, shipped: bool = False) -> LocalFolder:
+    """What a folder is as a model; with a problem, as far as that could be read."""
+    facts: dict[str, Any] = {}
+    try:
+        for more in _facts(path):
+            facts |= more
+    except UserError as error:
+        facts["problem"] = Note.of(error)
+    except OSError as error:
+        reason = error.strerror or repr(error)
+        facts["problem"] = Note(template="{file} cannot be read: {reason}.", params=_unread(error, path, reason))
+    return LocalFolder(name=name, path=path, shipped=shipped, **facts)
 
 
 def count(number: int) -> str:
@@ -211,6 +239,8 @@ def _facts(path: Path) -> Iterator[dict[str, Any]]:
     yield {"size_bytes": sum(file.stat().st_size for file in path.rglob("*") if file.is_file())}
     if (path / "dizuo.json").is_file():
         yield {"provenance": _json(path / "dizuo.json")}
+    if (path / HUB_FILE).is_file():
+        yield {"revision": str(_json(path / HUB_FILE).get("revision") or "")[:64]}
     if not (path / "config.json").is_file():
         raise UserError(
             "It has no config.json. A model is a folder in the Hugging Face layout: config.json, model.safetensors, "

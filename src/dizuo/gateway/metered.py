@@ -6,10 +6,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from dizuo.core import traces
-from dizuo.core.events import Event, Failed, Served, TextDelta, ToolCalled, UsageReported
-from dizuo.core.messages import Message
+from dizuo.core.events import Done, Event, Failed, Served, TextDelta, ToolCalled, UsageReported
+from dizuo.core.messages import Message, Usage
 from dizuo.core.protocols import ChatModel
-from dizuo.gateway.ledger import Ledger
+from dizuo.gateway.estimate import prompt_tokens, tokens_of
+from dizuo.gateway.ledger import Call, Ledger
+from dizuo.gateway.texts import Texts
 
 
 class MeteredModel:
@@ -27,25 +29,61 @@ class MeteredModel:
         """The events of the model inside, unchanged."""
         began = time.perf_counter()
         with (
-            traces.span("chat", **{"gen_ai.request.model": self.name}) as span,
+            traces.model_span("chat", self.name) as span,
             self._ledger.recorded("chat", self.name) as call,
+            _Said(call, messages) as said,
         ):
+            texts = Texts(span, messages) if traces.wants_texts() else None
             async with ended(self._inner.stream(messages, **options)) as events:
                 async for event in events:
+                    if isinstance(event, TextDelta):
+                        said.size_bytes += len(event.text.encode("utf-8", "surrogatepass"))
+                    if texts is not None:
+                        texts.take(event)
                     match event:
                         case TextDelta() | ToolCalled() if call.first_s is None:
                             call.first_s = time.perf_counter() - began
+                            span.attributes["gen_ai.response.time_to_first_chunk"] = call.first_s
                         case Served(model=model, attempts=attempts, cache=cache):
                             call.model, call.attempts, call.cache = model, attempts, cache
-                            span.attributes["gen_ai.response.model"] = model
+                            span.attributes |= {
+                                "gen_ai.provider.name": traces.provider_of(model),
+                                "gen_ai.response.model": model,
+                                "dizuo.attempts": attempts,
+                                "dizuo.cache": cache or "miss",
+                            }
                         case UsageReported(usage=usage):
-                            call.usage = usage
+                            call.usage, said.reported = usage, True
                             span.attributes["gen_ai.usage.input_tokens"] = usage.prompt_tokens
                             span.attributes["gen_ai.usage.output_tokens"] = usage.completion_tokens
+                        case Done(finish_reason=reason):
+                            span.attributes["gen_ai.response.finish_reasons"] = reason
                         case Failed(code=code):
                             call.status, call.error = "failed", code
                             span.error = code
                     yield event
+
+
+class _Said:
+    """What came of an answer. Where nobody reports what it took, that is estimated from it: a provider that is silent
+    about it, or a caller who leaves before the end, where the report comes, would else pass every limit."""
+
+    def __init__(self, call: Call, messages: Sequence[Message]) -> None:
+        self.size_bytes = 0
+        self.reported = False
+        self._call = call
+        self._messages = messages
+
+    def __enter__(self) -> "_Said":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        left = kind is not None and not issubclass(kind, Exception)  # the model was at work already
+        call = self._call
+        if self.reported or call.cache or not call.attempts or not (self.size_bytes or left):
+            return
+        call.usage = Usage(prompt_tokens=prompt_tokens(self._messages), completion_tokens=tokens_of(self.size_bytes))
+        call.estimated = True
 
 
 @asynccontextmanager

@@ -1,14 +1,17 @@
 """The models an instance knows: what is listed, and a name turned into the model behind the protocols."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from dizuo.core.documents import Note
 from dizuo.core.errors import NotFound, UserError
 from dizuo.core.messages import Noun
 from dizuo.core.once import once
-from dizuo.gateway.local_folders import PREFIX, SHIPPED, Kind, LocalFolder, LocalFolders, count
+from dizuo.gateway.listing import kind_of
+from dizuo.gateway.local_folders import HUB_PREFIX, PREFIX, SHIPPED, Kind, LocalFolder, LocalFolders, is_repository
+from dizuo.gateway.model_cards import made, numbers, read_card
+from dizuo.gateway.presets import presets
 from dizuo.platform.catalogue import _
 
 if TYPE_CHECKING:
@@ -23,17 +26,17 @@ if TYPE_CHECKING:
     )
     from dizuo.gateway.local import LocalEmbedder
     from dizuo.gateway.local_engines import Engines
+    from dizuo.gateway.providers import Access, Providers
+    from dizuo.gateway.remote_http import Endpoint
+
+T = TypeVar("T")
 
 LOCAL_EMBEDDER = "local/minilm"
 
-# Where a provider's OpenAI-compatible endpoint is when the person gave no other.
-BASE_URLS = {
-    "openai": "https://api.openai.com/v1",
-    "ollama": "http://127.0.0.1:11434/v1",
-}
 # A writer of fewer parameters errs so often that whoever reads it has to be told.
 SMALL_PARAMETERS = 1_000_000_000
-_CARD_CHARS = 100_000  # several times as long as real ones
+_SHOWN_NAMES = 40
+_MAX_MADE = 256  # remote models that are kept, since making one costs as much as a request
 
 # What people call the kinds.
 KIND_NAMES: dict[Kind, str] = {
@@ -75,7 +78,9 @@ class ModelInfo(Noun):
 
 
 class Models:
-    """Every model of the instance: what ships, the folders under DIZUO_HOME/models, what the settings name."""
+    """Every model of the instance: what ships, the folders under DIZUO_HOME/models, what providers have, what the
+    settings name.
+    """
 
     def __init__(
         self,
@@ -84,12 +89,15 @@ class Models:
         api_key: str = "",
         folder: Path | None = None,
         shipped: Path = SHIPPED,
+        providers: "Callable[[], Providers] | None" = None,
     ) -> None:
         """`folder` is where a person's own models lie, each a folder in the Hugging Face layout."""
         self._model = model
         self._base_url = base_url
         self._api_key = api_key
         self._folders = LocalFolders(folder, shipped, reserved=[LOCAL_EMBEDDER.removeprefix(PREFIX)])
+        self._providers = providers
+        self._made: dict[tuple[Any, ...], Any] = {}
 
     def close(self) -> None:
         """Lets go of the engines that are loaded."""
@@ -110,38 +118,31 @@ class Models:
             ),
             *(self._described(folder) for folder in self._folders.list()),
         ]
-        if self._model and not self._model.startswith(PREFIX):
-            known.append(
-                ModelInfo(
-                    name=self._model,
-                    kind="chat",
-                    provider=self._model.partition("/")[0],
-                    note=Note(
-                        template="Writes the answers; named by the setting {setting}.", params={"setting": "model"}
-                    ),
-                )
-            )
+        if self._model and not _is_local(self._model):
+            note = Note(template="Writes the answers; named by the setting {setting}.", params={"setting": "model"})
+            known.append(_remote_info(self._model, "chat", note))
+        for name, provider in self._providers().listed() if self._providers else ():
+            if name != self._model:
+                known.append(_remote_info(name, kind_of(name), _of_provider(provider)))
         return known
 
     def get(self, name: str) -> ModelInfo:
-        """One line of the catalogue. Raises NotFound with the known names."""
+        """One line of the catalogue; also for a model that its provider has not listed. Raises NotFound with the known
+        names.
+        """
         known = {info.name: info for info in reversed(self.list())}  # the first of a name that is taken twice
-        if name not in known:
-            raise NotFound("No model is named {name!r}. There are: {names}.", name=name, names=", ".join(known))
-        return known[name]
+        if name in known:
+            return known[name]
+        provider, _slash, model = name.partition("/")
+        if model and self._has_provider(provider):
+            return _remote_info(name, kind_of(model), _of_provider(provider))
+        if is_repository(name):
+            self._folders.get(name)  # says how it is fetched
+        raise NotFound("No model is named {name!r}. There are: {names}.", name=name, names=_some(list(known)))
 
     def card(self, name: str) -> str:
         """The README.md of a local model: Markdown of whoever made it. Empty where there is none; a long one is cut."""
-        if not self._folders.has(name):
-            return ""
-        folder = self._folders.get(name).path.resolve()
-        file = (folder / "README.md").resolve()
-        # A link in an unpacked archive must not show another file of this machine; the Hugging Face cache links so.
-        homes = [folder, folder.parent.parent / "blobs"] if folder.parent.name == "snapshots" else [folder]
-        if not file.is_file() or not any(file.is_relative_to(home) for home in homes):
-            return ""
-        with file.open(encoding="utf-8", errors="replace") as card:
-            return card.read(_CARD_CHARS)
+        return read_card(self._folders.get(name).path) if self._folders.has(name) else ""
 
     def provenance(self, name: str) -> dict[str, Any]:
         """How a local model was made, as its dizuo.json says; empty where nothing does."""
@@ -149,7 +150,7 @@ class Models:
 
     def scores(self, name: str) -> "list[tuple[str, float]]":
         """The numbers of a local model's scores, nested ones by their path."""
-        return list(_numbers("", self.provenance(name).get("scores")))
+        return list(numbers(self.provenance(name).get("scores")))
 
     def remove(self, name: str) -> ModelInfo:
         """Deletes a local model of the person's own. Raises NotFound, Conflict for one that ships with Dizuo."""
@@ -177,32 +178,16 @@ class Models:
                 )
             self._must_be(folder, "chat")
             return LocalChatModel(folder, self._engines)
-        if not self._model or name != self._model or name.startswith(PREFIX):
-            raise NotFound(
-                "No chat model is named {name!r}. There are: {names}. Name one with the setting {setting}.",
-                name=name,
-                names=self._names("chat"),
-                setting="model (DIZUO_MODEL)",
-            )
-        provider, _slash, model = name.partition("/")
-        if not provider or not model:
-            raise UserError(
-                "The setting model is {name!r}; it must be provider/name, such as ollama/qwen3 or openai/gpt-5-mini.",
-                name=name,
-            )
-        base_url = self._base_url or BASE_URLS.get(provider, "")
-        if not base_url:
-            raise UserError(
-                "Nothing says where the model {name!r} is reached. Set model_base_url (DIZUO_MODEL_BASE_URL) "
-                "to its OpenAI-compatible endpoint, such as http://127.0.0.1:11434/v1.",
-                name=name,
-            )
         from dizuo.gateway.remote import RemoteModel
 
-        return RemoteModel(name, base_url, self._api_key)
+        return self._remote(RemoteModel, name, "chat", "model (DIZUO_MODEL)")
 
     def completion(self, name: str) -> "CompletionModel":
-        """The local model of that name as one that continues texts. Raises NotFound, and UserError for other kinds."""
+        """The model of that name as one that continues texts. Raises NotFound, and UserError for other kinds."""
+        if not _is_local(name):
+            from dizuo.gateway.remote_calls import RemoteCompletionModel
+
+            return self._remote(RemoteCompletionModel, name, "completion")
         from dizuo.gateway.local_completion import LocalCompletionModel
 
         return LocalCompletionModel(self._local(name, "completion", "chat"), self._engines)
@@ -215,21 +200,32 @@ class Models:
         if name == LOCAL_EMBEDDER:
             return self._minilm
         if not self._folders.has(name):
-            raise NotFound(
-                "No embedding model is named {name!r}. There are: {names}. Name one with the setting {setting}.",
-                name=name,
-                names=self._names("embedding"),
-                setting="embedder (DIZUO_EMBEDDER)",
-            )
+            from dizuo.gateway.remote_calls import RemoteEmbedder
+
+            return self._remote(RemoteEmbedder, name, "embedding", "embedder (DIZUO_EMBEDDER)")
         from dizuo.gateway.local import FolderEmbedder
 
         return FolderEmbedder(self._local(name, "embedding"), self._engines)
 
     def reranker(self, name: str) -> "Reranker":
         """The model of that name that scores pairs. Raises NotFound, and UserError for other kinds."""
+        if not _is_local(name):
+            from dizuo.gateway.remote_calls import RemoteReranker
+
+            return self._remote(RemoteReranker, name, "rerank")
         from dizuo.gateway.local import LocalReranker
 
         return LocalReranker(self._local(name, "rerank"), self._engines)
+
+    def access(self, name: str) -> "Access":
+        """How a remote chat model is reached, with its key. Raises what `chat` raises."""
+        return self._reached(name, "chat", "model (DIZUO_MODEL)")[0]
+
+    def endpoint(self, name: str) -> "Endpoint":
+        """A provider's model as a bare endpoint, for what only providers do: moderation, pictures. Raises NotFound."""
+        from dizuo.gateway.remote_http import Endpoint
+
+        return self._remote(Endpoint, name, "unknown")
 
     def classifier(self, name: str) -> "Classifier":
         """The classifier of that name. Raises NotFound, and UserError for other kinds."""
@@ -251,13 +247,73 @@ class Models:
 
     # ----------------------------------------------------------------------------------------------------------
 
+    def _remote(self, make: "Callable[..., T]", name: str, kind: Kind, setting: str = "") -> T:
+        access, where = self._reached(name, kind, setting)
+        made_by = (make, name, access)
+        if made_by not in self._made:
+            if len(self._made) >= _MAX_MADE:
+                self._made.clear()
+            self._made[made_by] = make(name, access.base_url, access.key, **where)
+        return self._made[made_by]
+
+    def _reached(self, name: str, kind: Kind, setting: str) -> "tuple[Access, dict[str, str]]":
+        """How a model is reached: at one of the providers that were added, or at the implicit one of the setting
+        `model`; and what its messages name as the place to change that.
+        """
+        from dizuo.gateway.providers import Access
+
+        provider, _slash, model = name.partition("/")
+        by_setting = bool(self._model) and name == self._model and not _is_local(name)
+        if by_setting and not (provider and model):
+            raise UserError(
+                "The setting model is {name!r}; it must be provider/name, such as ollama/qwen3 or openai/gpt-5-mini.",
+                name=name,
+            )
+        if model and self._has_provider(provider) and not (by_setting and (self._base_url or self._api_key)):
+            assert self._providers is not None
+            return self._providers().access(provider), {"settings": f"dizuo provider show {provider}"}
+        if by_setting:
+            base_url = self._base_url or _usual_base(provider)
+            if not base_url:
+                raise UserError(
+                    "Nothing says where the model {name!r} is reached. Set model_base_url (DIZUO_MODEL_BASE_URL) "
+                    "to its OpenAI-compatible endpoint, such as http://127.0.0.1:11434/v1.",
+                    name=name,
+                )
+            return Access(base_url, self._api_key), {}
+        raise self._unknown(name, provider if model else "", kind, setting)
+
+    def _has_provider(self, provider: str) -> bool:
+        return self._providers is not None and self._providers().has(provider)
+
+    def _unknown(self, name: str, provider: str, kind: Kind, setting: str) -> NotFound:
+        if is_repository(name):
+            self._folders.get(name)  # says how it is fetched
+        if provider in presets():
+            return NotFound(
+                "The provider of {name!r} has not been added. Add it: dizuo provider add {provider}",
+                name=name,
+                provider=provider,
+            )
+        if not setting:
+            return NotFound(
+                "No model named {name!r} does that. There are: {names}. A provider is added with: dizuo provider add",
+                name=name,
+                names=self._names(kind),
+            )
+        template = (
+            _("No chat model is named {name!r}. There are: {names}. Name one with the setting {setting}.")
+            if kind == "chat"
+            else _("No embedding model is named {name!r}. There are: {names}. Name one with the setting {setting}.")
+        )
+        return NotFound(template, name=name, names=self._names(kind), setting=setting)
+
     def _local(self, name: str, *kinds: Kind) -> LocalFolder:
-        if not name.startswith(PREFIX) or name == LOCAL_EMBEDDER:
-            wanted = kinds or ("chat",)
+        if not _is_local(name) or name == LOCAL_EMBEDDER:
             raise NotFound(
                 "No local model named {name!r} does that. There are: {names}.",
                 name=name,
-                names=", ".join(info.name for info in self.list() if info.kind in wanted and not info.problem) or "-",
+                names=self._names(*kinds),
             )
         folder = self._folders.usable(name)
         self._must_be(folder, *kinds)
@@ -270,7 +326,7 @@ class Models:
                 name=folder.name,
                 kind=Note(template=KIND_NAMES[folder.kind]),
                 needed=Note(template=KIND_NAMES[kinds[0]]),
-                names=", ".join(info.name for info in self.list() if info.kind in kinds and not info.problem) or "-",
+                names=self._names(*kinds),
             )
 
     def _described(self, folder: LocalFolder) -> ModelInfo:
@@ -278,8 +334,8 @@ class Models:
         info = ModelInfo(
             name=folder.name,
             kind=folder.kind,
-            provider="local",
-            note=_made(folder),
+            provider="hf" if folder.name.startswith(HUB_PREFIX) else "local",
+            note=made(folder),
             architecture=folder.architecture,
             parameters=folder.parameters,
             size_bytes=folder.size_bytes,
@@ -307,33 +363,28 @@ class Models:
 
         return Engines()
 
-    def _names(self, kind: str) -> str:
-        return ", ".join(info.name for info in self.list() if info.kind == kind and not info.problem) or "-"
+    def _names(self, *kinds: Kind) -> str:
+        return _some([info.name for info in self.list() if info.kind in kinds and not info.problem])
 
 
-def _numbers(path: str, value: Any) -> "Iterator[tuple[str, float]]":
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _numbers(f"{path} · {key}" if path else str(key), inner)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        yield path, value
+def _is_local(name: str) -> bool:
+    """Whether the name is one of this machine's."""
+    return name.startswith((PREFIX, HUB_PREFIX))
 
 
-def _made(folder: LocalFolder) -> Note:
-    """What a local model is and how it came about."""
-    what = {"parameters": count(folder.parameters), "architecture": folder.architecture or "-"}
-    recipe = folder.provenance.get("recipe")
-    data = folder.provenance.get("data")
-    named = recipe.get("name") if isinstance(recipe, dict) else None
-    sets = (
-        [str(one["name"]) for one in data if isinstance(one, dict) and "name" in one] if isinstance(data, list) else []
-    )
-    if named and sets:
-        shown = ", ".join(sets[:4]) + (", …" if len(sets) > 4 else "")
-        return Note(
-            template="{parameters} parameters ({architecture}), trained with Dizuo by the recipe {recipe} on {data}.",
-            params={**what, "recipe": str(named), "data": shown},
-        )
-    if folder.shipped:
-        return Note(template="{parameters} parameters ({architecture}); comes with Dizuo.", params=what)
-    return Note(template="{parameters} parameters ({architecture}), from the folder of models.", params=what)
+def _some(names: "list[str]") -> str:
+    """Names for a message; a provider may list hundreds."""
+    return ", ".join(names[:_SHOWN_NAMES]) + (", …" if len(names) > _SHOWN_NAMES else "") or "-"
+
+
+def _usual_base(provider: str) -> str:
+    preset = presets().get(provider)
+    return preset.base_url if preset else ""
+
+
+def _remote_info(name: str, kind: Kind, note: Note) -> ModelInfo:
+    return ModelInfo(name=name, kind=kind, provider=name.partition("/")[0], note=note)
+
+
+def _of_provider(provider: str) -> Note:
+    return Note(template="A model of the provider {provider}; it is asked there.", params={"provider": provider})

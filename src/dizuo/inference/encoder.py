@@ -6,6 +6,7 @@ parser, a second instance) a query of 5 ms was measured to take 75 ms, and every
 """
 
 import os
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dizuo.core import effort
 from dizuo.core.once import once
 from dizuo.nn.tokenizer import tokenizer_of
 
@@ -48,14 +50,13 @@ class TextEncoder:
         encoder = self._encoder
         vectors = np.empty((len(texts), encoder.config.channels), dtype=np.float32)
 
-        def compute(batch: list[int]) -> None:
+        def compute(batch: list[int]) -> float:
+            began_s = time.thread_time()
             vectors[batch] = _encode_batch(encoder, [ids[i] for i in batch])
+            return time.thread_time() - began_s
 
         batches = _batches([_width(len(one)) for one in ids])
-        if len(batches) == 1:
-            compute(batches[0])
-        else:
-            list(self._workers.map(compute, batches))
+        effort.took(compute(batches[0]) if len(batches) == 1 else sum(self._workers.map(compute, batches)))
         return vectors
 
     def _token_ids(self, texts: Sequence[str]) -> list[list[int]]:

@@ -7,6 +7,7 @@ like one whose keys and values are still held, of a finished text or a running o
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ _PIECE_TOKENS = 128
 _PIECE_TOKENS_ALONE = 512
 # A shorter common beginning is not worth the copy.
 _SHARED_TOKENS = 8
+# Texts that wait for a slot. Whoever comes behind so many would wait for minutes, and is told so now.
+_MOST_WAITING = 512
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class TokenDelta:
     prompt_tokens: int = 0
     reused_tokens: int = 0  # of the prompt, not computed again
     completion_tokens: int = 0
+    cpu_s: float = 0.0  # the text's share of the engine's processor time
+    queued_s: float = 0.0  # how long it waited for a slot
 
 
 @dataclass
@@ -76,7 +81,10 @@ class Text:
     tokens: list[int] = field(default_factory=list)  # prompt and continuation
     computed: int = 0  # of them, held by the slot
     reused: int = 0
+    cpu_s: float = 0.0
     slot: int = -1
+    since_s: float = field(default_factory=time.perf_counter)
+    queued_s: float = 0.0
     pending: list[TokenLogprob | int] = field(default_factory=list)  # generated, text not certain yet
     scores: list[TokenLogprob] = field(default_factory=list)
 
@@ -113,14 +121,17 @@ class Scheduler:
         self._running: list[Text] = []
         self._changed = threading.Condition()
         self._closed = False
+        self._charged_s = 0.0  # processor time of the thread that texts have been charged with
         self._thread = threading.Thread(target=self._run, name="text-engine", daemon=True)
         self._thread.start()
 
     def submit(self, text: Text) -> None:
-        """Raises Unavailable when the engine is closed."""
+        """Raises Unavailable when the engine is closed, or too many wait."""
         with self._changed:
             if self._closed:
                 raise _closed_error()
+            if len(self._waiting) >= _MOST_WAITING:
+                raise Unavailable("{n} texts wait for this model already. Ask again later.", n=_MOST_WAITING)
             self._waiting.append(text)
             self._changed.notify()
 
@@ -217,6 +228,7 @@ class Scheduler:
         slot = self._slots[target]
         slot.text, slot.used = text, self.counts.steps
         text.slot, text.computed, text.reused = target, shared, shared
+        text.queued_s = time.perf_counter() - text.since_s
         self.counts.prompt_tokens_reused += shared
         self._running.append(text)
         return True
@@ -251,9 +263,23 @@ class Scheduler:
             if text.computed == len(text.tokens):
                 ready.append(text)
                 rows.append(row - 1)
+        logits = None
         if ready:
             whole = len(rows) == len(ids)
-            self._continue(ready, self._model.logits(hidden if whole else hidden[torch.tensor(rows)]).float())
+            logits = self._model.logits(hidden if whole else hidden[torch.tensor(rows)]).float()
+        self._charge(parts, len(ids))
+        if logits is not None:
+            self._continue(ready, logits)
+
+    def _charge(self, parts: Sequence[tuple[Text, int]], n_tokens: int) -> None:
+        """Shares what the thread took since the last time among the texts, by their tokens in this step.
+
+        What choosing and delivering the next tokens takes is shared with the step that follows.
+        """
+        now_s = time.thread_time()
+        each_s, self._charged_s = (now_s - self._charged_s) / n_tokens, now_s
+        for text, count in parts:
+            text.cpu_s += count * each_s
 
     def _score(self, text: Text, count: int, hidden: torch.Tensor) -> None:
         """Keeps the log-probabilities of the prompt's tokens that follow the positions just computed."""
@@ -358,6 +384,8 @@ class Scheduler:
             prompt_tokens=len(text.prompt),
             reused_tokens=text.reused,
             completion_tokens=text.generated,
+            cpu_s=text.cpu_s,
+            queued_s=text.queued_s,
         )
 
     def _fail(self, text: Text, error: DizuoError) -> None:

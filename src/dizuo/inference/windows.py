@@ -4,6 +4,7 @@ Shapes: B batch, T time, N labels.
 """
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dizuo.core import effort
 from dizuo.core.errors import UserError
 from dizuo.inference.packed import pack
 from dizuo.nn.checkpoint import load_model
@@ -101,14 +103,16 @@ class WindowEncoder:
         """
         results: list[np.ndarray] = [np.empty(0)] * len(windows)
 
-        def compute(batch: list[int]) -> None:
+        def compute(batch: list[int]) -> float:
+            began_s = time.thread_time()
             torch.set_num_threads(1)  # of this worker: see encoder.py
             with torch.inference_mode():
                 rows = forward(*_padded([windows[i] for i in batch])).float().numpy()
             for i, row in zip(batch, rows, strict=True):
                 results[i] = row
+            return time.thread_time() - began_s
 
-        list(_workers().map(compute, _batches([len(window.ids) for window in windows])))
+        effort.took(sum(_workers().map(compute, _batches([len(window.ids) for window in windows]))))
         return results
 
     def _stride_room(self) -> int:

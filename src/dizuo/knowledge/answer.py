@@ -10,18 +10,22 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
+from dizuo.core import traces
 from dizuo.core.documents import Answer, Hit
 from dizuo.core.errors import ModelError, UserError
 from dizuo.core.events import CitationFound, Done, Event, Failed, TextDelta
 from dizuo.core.messages import Message
 from dizuo.core.protocols import ChatModel, Embedder
+from dizuo.gateway.cached import keep
 from dizuo.knowledge import extract, followup, written
 from dizuo.platform import telemetry
 from dizuo.platform.catalogue import Language, translate
 
 if TYPE_CHECKING:
+    from dizuo.gateway.cache import Cache
     from dizuo.knowledge.library import Library
 
 EXTRACTIVE = "local/extractive"
@@ -48,10 +52,18 @@ _THANKS = re.compile(
 class Answerer:
     """Answers questions from the knowledge bases of a library. Safe to use from several threads and tasks."""
 
-    def __init__(self, library: "Library", chat_model: ChatModel | None, embedder: Embedder | None) -> None:
+    def __init__(
+        self,
+        library: "Library",
+        chat_model: ChatModel | None,
+        embedder: Embedder | None,
+        cache: "Cache | None" = None,
+    ) -> None:
+        """`cache`: where what the chat model writes is kept. A quotation is found as soon as it would be there."""
         self._library = library
         self._chat_model = chat_model
         self._embedder = embedder
+        self._cache = cache
 
     async def ask(self, knowledge: str, question: str, history: Sequence[Message] = ()) -> AsyncGenerator[Event, None]:
         """The answer as events: CitationFound before the text that refers to it, TextDelta…, then Done or Failed.
@@ -72,7 +84,7 @@ class Answerer:
             return asyncio.run(self._whole(knowledge, question))
         # A notebook runs its cells on an event loop; the loop of this call gets a thread of its own.
         with ThreadPoolExecutor(1) as thread:
-            return thread.submit(asyncio.run, self._whole(knowledge, question)).result()
+            return thread.submit(copy_context().run, asyncio.run, self._whole(knowledge, question)).result()
 
     async def _whole(self, knowledge: str, question: str) -> Answer:
         async with aclosing(self.ask(knowledge, question)) as events:
@@ -109,6 +121,44 @@ class Answerer:
             yield TextDelta(text=small_talk)
             yield Done(answer=_refusal(small_talk, begun))
             return
+        async with aclosing(self._kept(knowledge, question, history, instruction, options or {}, begun)) as events:
+            async for event in events:
+                if isinstance(event, Done) and event.answer is not None:
+                    seconds = time.monotonic() - begun
+                    telemetry.observe_answer(seconds, event.answer.found)
+                    event = event.model_copy(update={"answer": event.answer.model_copy(update={"seconds": seconds})})
+                yield event
+
+    def _kept(
+        self,
+        knowledge: str,
+        question: str,
+        history: Sequence[Message],
+        instruction: str,
+        options: dict[str, Any],
+        begun: float,
+    ) -> AsyncGenerator[Event, None]:
+        """The answer that is kept to this question, or a new one."""
+
+        def fresh() -> AsyncGenerator[Event, None]:
+            return self._fresh(knowledge, question, history, instruction, options, begun)
+
+        if self._cache is None or self._chat_model is None or self._cache.policy == "off":
+            return fresh()
+        setup = Message(role="system", content=f"{self._chat_model.name}\n{instruction}")
+        asked = [setup, *history, Message(role="user", content=question)]
+        return keep(self._cache, f"knowledge/{knowledge}", asked, options, fresh)
+
+    async def _fresh(
+        self,
+        knowledge: str,
+        question: str,
+        history: Sequence[Message],
+        instruction: str,
+        options: dict[str, Any],
+        begun: float,
+    ) -> AsyncGenerator[Event, None]:
+        language = language_of(question)
         asked = followup.standalone(question, history)
         found = await asyncio.to_thread(self._library.search, knowledge, asked, N_PASSAGES)
         if self._chat_model is None or not found.hits:
@@ -120,16 +170,12 @@ class Answerer:
             )
         async with aclosing(events):
             async for event in events:
-                if isinstance(event, Done) and event.answer is not None:
-                    seconds = time.monotonic() - begun
-                    telemetry.observe_answer(seconds, event.answer.found)
-                    event = event.model_copy(update={"answer": event.answer.model_copy(update={"seconds": seconds})})
                 yield event
 
     async def _quoted(
         self, knowledge: str, question: str, hits: Sequence[Hit], language: Language, begun: float
     ) -> AsyncGenerator[Event, None]:
-        with telemetry.span("knowledge.extract", knowledge=knowledge):
+        with traces.span("knowledge.extract", **{"dizuo.knowledge": knowledge}):
             extracted = await asyncio.to_thread(extract.extract, question, hits, self._embedder)
         if extracted.quote is None or not extracted.found:
             near = extracted.quote.hit if extracted.quote and extracted.confidence >= _NEAR else None
@@ -188,7 +234,8 @@ class KnowledgeModel:
         said = [message for message in messages if message.role in ("user", "assistant") and message.content.strip()]
         if not said or said[-1].role != "user":
             raise UserError("The last message must be a question of the role user; there is nothing to answer.")
-        for name in sorted(_NOT_HERE & options.keys()):
+        pictures = {"image"} if any(message.parts for message in messages) else set[str]()
+        for name in sorted(pictures | (_NOT_HERE & options.keys())):
             raise UserError("A knowledge base answers in words with citations; it does not take {name!r}.", name=name)
         instruction = "\n\n".join(message.content for message in messages if message.role == "system")
         events = self._answerer.ask_with(self._knowledge, said[-1].content, said[:-1], instruction, options)

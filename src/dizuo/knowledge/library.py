@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from dizuo.core import traces
 from dizuo.core.documents import Chunk, Document, DocumentText, KnowledgeInfo, Note, SearchResult
 from dizuo.core.errors import Conflict, UserError
 from dizuo.core.jobs import Job
@@ -211,8 +212,10 @@ class Library:
         Raises NotFound, and UserError for a query that cannot be searched for.
         """
         begun_s = time.perf_counter()
-        with telemetry.span("knowledge.search", knowledge=name, limit=limit):
+        with traces.span("knowledge.search", **{"gen_ai.operation.name": "retrieval"}) as span:
+            span.attributes |= {"gen_ai.data_source.id": name, "dizuo.limit": limit}
             result = self._retriever.search(name, query, limit, filters)
+            span.attributes["dizuo.hits"] = len(result.hits)
         telemetry.observe_search(time.perf_counter() - begun_s)
         return result
 

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from dizuo.core.documents import Chunk, ParseReport
 from dizuo.core.errors import Conflict, NotFound, UserError
 from dizuo.core.protocols import Embedder
+from dizuo.gateway.cache import forget_documents
 from dizuo.knowledge.keywords import KeywordIndex, entry_of
 from dizuo.knowledge.vectors import KNOWN, embed_chunks
 from dizuo.platform import schema
@@ -137,6 +138,7 @@ class Store:
             connection.execute(table.insert().values(**values))
         else:
             connection.execute(table.update().where(table.c.id == document.id).values(**values))
+            forget_documents(connection, [document.id])
         self._replace_chunks(connection, knowledge_id, document, embedder)
         self.touch(connection, knowledge_id)
         return before
@@ -210,6 +212,7 @@ class Store:
             self._delete_rows(connection, rows)
             connection.execute(schema.documents.delete().where(schema.documents.c.id.in_(part)))
         if document_ids:
+            forget_documents(connection, document_ids)
             self.touch(connection, knowledge_id)
 
     def _delete_rows(self, connection: sa.Connection, rows: Sequence[int]) -> None:

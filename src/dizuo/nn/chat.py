@@ -254,7 +254,8 @@ def _rendered(template: str, messages: Any, tools: Any, variables: Mapping[str, 
             tree = super()._parse(source, name, filename)
             for loop in tree.find_all(nodes.For):
                 loop.body.insert(0, nodes.Output([nodes.Call(nodes.Name("_turn", "load"), [], [], None, None)]))
-            return tree.set_environment(self)
+            tree.set_environment(self)
+            return tree
 
     environment = Bounded(
         trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"], autoescape=False

@@ -107,8 +107,8 @@ def restore(
     """Puts a backup in place of the present state, of which it makes a snapshot first. All or nothing.
 
     The whole file is checked before anything is touched. `rebuild` makes again, in the same transaction, what is
-    derived from the rows. Sessions and one-time links end; a key that has been revoked stays revoked; jobs that were
-    under way when the backup was made go on. Raises UserError for a file that is no good, Conflict while jobs run.
+    derived from the rows. Sessions and one-time links end; a key that has been revoked or rotated stays so; jobs that
+    were under way when the backup was made go on. Raises UserError for a file that is no good, Conflict while jobs run.
     """
     file = file.expanduser().absolute()
     with _readable(file) as source:
@@ -338,12 +338,13 @@ def _replace(
     if connection.dialect.name == "postgresql":
         connection.execute(sa.text("SET LOCAL lock_timeout = '60s'"))  # tables are dropped; somebody may be reading
     keys, knowledge = schema.api_keys.c, schema.knowledge
-    after_row, version, revoked = 0, 0, []
+    after_row, version, revoked, secrets = 0, 0, [], []
     if revisions.revision(connection) is not None:
         after_row = backup_tables.highest_row(connection)
         version = connection.scalar(sa.select(sa.func.max(knowledge.c.version))) or 0
         gone = sa.select(keys.key_hash, keys.revoked_at).where(keys.revoked_at.is_not(None))
         revoked = connection.execute(gone).all()
+        secrets = connection.execute(sa.select(keys.id, keys.created_at, keys.key_hash, keys.prefix)).all()
         backup_tables.drop_all(connection)
     revisions.apply(connection, head.revision)
     try:
@@ -355,6 +356,11 @@ def _replace(
     revisions.apply(connection)
     # Indexes and caches in running processes go by the version: none that they have seen may come again.
     connection.execute(knowledge.update().values(version=knowledge.c.version + version + 1))
+    for key_id, created_at, key_hash, prefix in secrets:
+        # One that was rotated since keeps its new secret: the old one may have been rotated since others had it.
+        same = (keys.id == key_id) & (keys.created_at == created_at) & (keys.key_hash != key_hash)
+        new = {"key_hash": key_hash, "prefix": prefix, "old_hash": None, "old_until": None}
+        connection.execute(schema.api_keys.update().where(same).values(**new))
     for key_hash, revoked_at in revoked:
         of_key = (keys.key_hash == key_hash) & keys.revoked_at.is_(None)
         connection.execute(schema.api_keys.update().where(of_key).values(revoked_at=revoked_at))

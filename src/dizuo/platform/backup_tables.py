@@ -10,8 +10,9 @@ from sqlalchemy import event
 from dizuo.core.errors import UserError
 from dizuo.platform import revisions, schema
 
-# Ways in that are open at this moment. A backup must not open them again later, nor carry them elsewhere.
-TRANSIENT = frozenset({"sessions", "login_links", "login_failures"})
+# Ways in that are open at this moment, which a backup must not open again later, nor carry elsewhere; and what is known
+# of providers for a day.
+TRANSIENT = frozenset({"sessions", "login_links", "login_failures", "model_health", "cache_entries", "cache_sources"})
 # Made from the others: `knowledge/keywords.py`.
 _DERIVED = ("chunk_terms",)
 # DBOS keeps its tables in the same SQLite file; on PostgreSQL they are in a schema of their own.

@@ -25,7 +25,8 @@ _LOCALES = Path(__file__).parent / "locales"
 # Calls whose first argument is a text of the catalogue.
 _MARKERS = {
     "_", "t", "translate", "Note", "DizuoError", "UserError", "NotFound", "Conflict", "NotAllowed", "NotSignedIn",
-    "TooMany", "TooLarge", "Unavailable", "ModelError",
+    "TooMany", "BudgetSpent", "TooLarge", "Unavailable", "ModelError",
+    "ModelBusy", "ModelDown", "ModelRefused", "ModelUnknown",
 }  # fmt: skip
 
 

@@ -1,6 +1,8 @@
 """One database: SQLite in WAL mode, or PostgreSQL by URL."""
 
 import os
+import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +26,9 @@ class Database:
         self.url = _with_driver(url)
         self.is_sqlite = self.url.startswith("sqlite")
         self.engine = _sqlite_engine(self.url) if self.is_sqlite else _postgres_engine(self.url)
+        self._watch: sqlite3.Connection | None = None
+        self._watches = 0
+        self._watching = threading.Lock()
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -41,7 +46,27 @@ class Database:
         ):
             yield connection
 
+    def version(self) -> int | None:
+        """A number that is another one as soon as anything is written, by this process or any other; None where the
+        database cannot say so in microseconds. Thread-safe.
+        """
+        if not self.is_sqlite:
+            return None
+        with self._watching:
+            if self._watch is None:
+                # A connection of its own, since SQLite counts what all others write. It begins no transaction.
+                file = sa.make_url(self.url).database or ""
+                if file in ("", ":memory:"):
+                    return None
+                self._watch = sqlite3.connect(file, timeout=60, isolation_level=None, check_same_thread=False)
+                self._watches += 1  # what another connection counted says nothing
+            return (self._watches << 40) + self._watch.execute("PRAGMA data_version").fetchone()[0]
+
     def close(self) -> None:
+        with self._watching:
+            if self._watch is not None:
+                self._watch.close()
+                self._watch = None
         self.engine.dispose()
 
 

@@ -1,27 +1,30 @@
 """Who may come in: users, one-time links, passwords, sessions and API keys.
 
 No secret is kept: links, sessions and keys carry 256 random bits and are stored as SHA-256, passwords as
-Argon2id. Nothing is cached, so that a key that one process revokes stops working in every other at once.
+Argon2id. Nothing is cached beyond the next write to the database, so that a key that one process revokes stops working
+in every other at once.
 """
 
 import contextlib
-import hashlib
 import hmac
 import ipaddress
 import math
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import IntegrityError
 
 from dizuo.core.errors import Conflict, NotAllowed, NotFound, NotSignedIn, TooMany, UserError
 from dizuo.core.messages import Noun
 from dizuo.platform import schema
 from dizuo.platform.database import Database
+from dizuo.platform.keys import FoundKey, Key, Keys
 from dizuo.platform.passwords import Passwords
+from dizuo.platform.secrets_kept import checked_name, from_now, hashed
 
 SESSION_COOKIE = "dizuo_session"
 OWNER_NAME = "owner"
@@ -31,9 +34,6 @@ _LINK_LIFE = timedelta(hours=24)
 _SESSION_LIFE = timedelta(days=30)
 _FAILURE_WINDOW = timedelta(minutes=15)
 _MAX_FAILURES = {"user": 5, "address": 20}
-_KEY_USE_GRAIN = timedelta(minutes=1)  # how exactly last_used_at is kept: a read must not cost a write each time
-_KEY_MARK = "dz-"
-_PREFIX_LENGTH = 11  # of a key, shown in lists: the mark and 48 of its 256 bits
 
 Role = Literal["owner", "member"]
 
@@ -56,16 +56,12 @@ class Session(Noun):
     expires_at: datetime
 
 
-class Key(Noun):
-    """An API key without its secret part. `prefix` is how it begins."""
+@dataclass(frozen=True, slots=True)
+class KeyHolder:
+    """Whom a key speaks for, and what it may be used for."""
 
-    id: int
-    name: str
-    prefix: str
-    user: str  # the name of whom it speaks for
-    created_at: datetime
-    last_used_at: datetime | None  # to the minute
-    revoked_at: datetime | None
+    user: User
+    key: FoundKey
 
 
 class Identity:
@@ -74,6 +70,7 @@ class Identity:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._passwords = Passwords()
+        self._keys = Keys(database)
 
     # --- users ------------------------------------------------------------------------------------------------
 
@@ -104,10 +101,12 @@ class Identity:
     def create_user(self, name: str) -> User:
         """A member, without a password. Raises Conflict when the name is taken, UserError when it is no good."""
         self.owner()
-        name = _checked_name(name)
-        values = {"name": name, "role": "member", "created_at": schema.now()}
+        name = checked_name(name)
+        values: dict[str, Any] = {"name": name, "role": "member", "created_at": schema.now()}
         try:
             with self._database.write() as connection:
+                if (number := schema.unused_id(connection, schema.users, "user_id")) is not None:
+                    values["id"] = number
                 connection.execute(schema.users.insert().values(**values))
         except IntegrityError:
             raise Conflict("A user named {name!r} exists already.", name=name) from None
@@ -118,7 +117,12 @@ class Identity:
         user = self._named(name)
         if user.role == "owner":
             raise Conflict("{name!r} owns this instance and cannot be removed.", name=name)
+        limits, keys = schema.limits, schema.api_keys
         with self._database.write() as connection:
+            ids = connection.scalars(sa.select(keys.c.id).where(keys.c.user_id == user.id))
+            of_user = (limits.c.subject == "user") & (limits.c.subject_id == str(user.id))
+            of_keys = (limits.c.subject == "key") & limits.c.subject_id.in_([str(one) for one in ids])
+            connection.execute(limits.delete().where(of_user | of_keys))
             connection.execute(schema.users.delete().where(schema.users.c.id == user.id))
 
     def _named(self, name: str) -> User:
@@ -139,10 +143,10 @@ class Identity:
         token = secrets.token_urlsafe(32)
         links = schema.login_links
         values = {
-            "token_hash": _hashed(token),
+            "token_hash": hashed(token),
             "user_id": user.id,
             "created_at": schema.now(),
-            "expires_at": _from_now(_LINK_LIFE),
+            "expires_at": from_now(_LINK_LIFE),
         }
         with self._database.write() as connection:
             connection.execute(links.delete().where((links.c.user_id == user.id) | (links.c.expires_at < schema.now())))
@@ -155,9 +159,7 @@ class Identity:
         Raises NotSignedIn for a link that is unknown, used or expired, UserError for a password that is too short.
         """
         links = schema.login_links
-        usable = (
-            (links.c.token_hash == _hashed(token)) & links.c.used_at.is_(None) & (links.c.expires_at > schema.now())
-        )
+        usable = (links.c.token_hash == hashed(token)) & links.c.used_at.is_(None) & (links.c.expires_at > schema.now())
         with self._database.read() as connection:
             user_id = connection.scalar(sa.select(links.c.user_id).where(usable))
         if user_id is None:
@@ -205,7 +207,7 @@ class Identity:
         with self._database.write() as connection:
             if not self._database.is_sqlite:  # where writers do not take turns by themselves
                 connection.execute(sa.text("LOCK TABLE login_failures IN SHARE ROW EXCLUSIVE MODE"))
-            connection.execute(failures.delete().where(failures.c.at < _from_now(-_FAILURE_WINDOW)))
+            connection.execute(failures.delete().where(failures.c.at < from_now(-_FAILURE_WINDOW)))
             for one in who:
                 at = sa.select(failures.c.at).where(failures.c.who == one).order_by(failures.c.at.desc())
                 limit = _MAX_FAILURES[one.partition(":")[0]]
@@ -234,11 +236,11 @@ class Identity:
         connection.execute(sessions.delete().where(sessions.c.expires_at < schema.now()))
         connection.execute(
             sessions.insert().values(
-                token_hash=_hashed(token),
+                token_hash=hashed(token),
                 user_id=user_id,
                 csrf_token=secrets.token_urlsafe(32),
                 created_at=schema.now(),
-                expires_at=_from_now(_SESSION_LIFE),
+                expires_at=from_now(_SESSION_LIFE),
             )
         )
         return token
@@ -250,7 +252,7 @@ class Identity:
             _users()
             .add_columns(sessions.csrf_token, sessions.expires_at)
             .join(schema.sessions, sessions.user_id == schema.users.c.id)
-            .where(sessions.token_hash == _hashed(token), sessions.expires_at > schema.now())
+            .where(sessions.token_hash == hashed(token), sessions.expires_at > schema.now())
         )
         with self._database.read() as connection:
             row = connection.execute(query).first()
@@ -261,7 +263,7 @@ class Identity:
     def logout(self, token: str) -> None:
         """Ends a session."""
         with self._database.write() as connection:
-            connection.execute(schema.sessions.delete().where(schema.sessions.c.token_hash == _hashed(token)))
+            connection.execute(schema.sessions.delete().where(schema.sessions.c.token_hash == hashed(token)))
 
     @staticmethod
     def check_csrf(session: Session, given: str) -> None:
@@ -271,82 +273,41 @@ class Identity:
 
     # --- API keys ---------------------------------------------------------------------------------------------
 
-    def create_key(self, name: str, user: User | None = None) -> tuple[Key, str]:
+    def create_key(self, name: str, user: User | None = None, **what: Any) -> tuple[Key, str]:
         """A key that may do what the user may, the owner when none is given; and its secret, known this once only.
 
-        Raises UserError for a name that is no good.
+        `what` makes it less: `scopes`, `models`, `expires_at` of `Keys.create`. Raises UserError for what is no good.
         """
-        secret = _KEY_MARK + secrets.token_urlsafe(32)
-        values = {
-            "name": _checked_name(name),
-            "prefix": secret[:_PREFIX_LENGTH],
-            "key_hash": _hashed(secret),
-            "user_id": (user or self.owner()).id,
-            "created_at": schema.now(),
-        }
-        with self._database.write() as connection:
-            made = connection.execute(schema.api_keys.insert().values(**values)).inserted_primary_key
-            assert made is not None
-            return _key(connection.execute(_keys().where(schema.api_keys.c.id == made[0])).one()), secret
+        return self._keys.create(name, (user or self.owner()).id, **what)
 
     def keys(self) -> Sequence[Key]:
         """Every key, revoked ones included, the oldest first."""
-        with self._database.read() as connection:
-            return [_key(row) for row in connection.execute(_keys().order_by(schema.api_keys.c.id))]
+        return self._keys.list()
 
     def revoke_key(self, key: str | int) -> Key:
-        """Makes a key useless at once; by its id, or by how it begins.
+        """As `Keys.revoke` says."""
+        return self._keys.revoke(key)
 
-        A key that is revoked already stays as it is. Raises NotFound, and Conflict when several begin like that.
-        """
-        given = str(key).strip()
-        with self._database.write() as connection:
-            everyone = [_key(row) for row in connection.execute(_keys().order_by(schema.api_keys.c.id))]
-            if given.isdecimal():
-                matches = [one for one in everyone if one.id == int(given)]
-            elif len(given) > len(_KEY_MARK):
-                matches = [one for one in everyone if one.prefix.startswith(given[:_PREFIX_LENGTH])]
-            else:
-                matches = []
-            matches = [one for one in matches if one.revoked_at is None] or matches[:1]
-            if not matches:
-                raise NotFound("No key has the id {key!r} or begins with it. List them: dizuo key list", key=given[:80])
-            if len(matches) > 1:
-                prefixes = ", ".join(one.prefix for one in matches)
-                raise Conflict(
-                    "Several keys begin with {key!r}: {prefixes}. Give the id.", key=given, prefixes=prefixes
-                )
-            of_key = schema.api_keys.c.id == matches[0].id
-            revoke = schema.api_keys.update().where(of_key, schema.api_keys.c.revoked_at.is_(None))
-            connection.execute(revoke.values(revoked_at=schema.now()))
-            return _key(connection.execute(_keys().where(of_key)).one())
+    def rotate_key(self, key: str | int, grace: timedelta = timedelta(0)) -> tuple[Key, str]:
+        """As `Keys.rotate` says."""
+        return self._keys.rotate(key, grace)
+
+    def key_holder(self, secret: str) -> KeyHolder | None:
+        """Whom a key speaks for and what it may; None when it is unknown, revoked or over."""
+        found = self._keys.find(secret)
+        return None if found is None else KeyHolder(User(**found.user), found)
+
+    def known_key(self, secret: str) -> KeyHolder | None:
+        """The same in microseconds, where it was found before and nothing was written since; None: ask `key_holder`."""
+        found = self._keys.known(hashed(secret))
+        if found is None or not found.is_fresh():
+            return None
+        return KeyHolder(User(**found.user), found)
 
     def user_of_key(self, secret: str) -> User | None:
-        """Whom a key speaks for; None when it is unknown or revoked."""
-        keys = schema.api_keys
-        query = (
-            _users()
-            .add_columns(keys.c.id.label("key_id"), keys.c.last_used_at)
-            .join(keys, keys.c.user_id == schema.users.c.id)
-            .where(keys.c.key_hash == _hashed(secret), keys.c.revoked_at.is_(None))
-        )
-        with self._database.read() as connection:
-            row = connection.execute(query).first()
-        if row is None:
-            return None
-        if row.last_used_at is None or row.last_used_at < _from_now(-_KEY_USE_GRAIN):
-            # A full disk or a long writer must not turn a reader away.
-            with contextlib.suppress(OperationalError), self._database.write() as connection:
-                connection.execute(keys.update().where(keys.c.id == row.key_id).values(last_used_at=schema.now()))
-        return _user(row)
-
-
-def _hashed(secret: str) -> str:
-    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _from_now(distance: timedelta) -> str:
-    return (datetime.now(UTC) + distance).isoformat(timespec="microseconds")
+        """Whom a key speaks for; None when it is unknown, revoked or over."""
+        holder = self.key_holder(secret)
+        return None if holder is None else holder.user
 
 
 def _network(address: str) -> str:
@@ -358,13 +319,6 @@ def _network(address: str) -> str:
     if isinstance(parsed, ipaddress.IPv6Address):
         return str(parsed.ipv4_mapped or ipaddress.ip_network((parsed, 64), strict=False))
     return str(parsed)
-
-
-def _checked_name(name: str) -> str:
-    name = name.strip()
-    if not 1 <= len(name) <= 64 or not name.isprintable():
-        raise UserError("{name!r} is not a usable name: 1 to 64 printable characters.", name=name[:80])
-    return name
 
 
 def _stale_link() -> NotSignedIn:
@@ -380,13 +334,3 @@ def _users() -> sa.Select[*tuple[Any, ...]]:
 
 def _user(row: Any) -> User:
     return User(**{field: getattr(row, field) for field in User.model_fields})
-
-
-def _keys() -> sa.Select[*tuple[Any, ...]]:
-    keys, users = schema.api_keys.c, schema.users.c
-    columns = [keys.id, keys.name, keys.prefix, keys.created_at, keys.last_used_at, keys.revoked_at]
-    return sa.select(*columns, users.name.label("user")).join(schema.users, users.id == keys.user_id)
-
-
-def _key(row: Any) -> Key:
-    return Key(**{field: getattr(row, field) for field in Key.model_fields})

@@ -23,6 +23,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from dizuo.core.documents import ItemStatus, Note, ParseReport
 from dizuo.core.errors import Conflict, DizuoError, NotFound, UserError
 from dizuo.core.jobs import Job, JobItem, JobStatus
+from dizuo.core.traces import Trace, traced
 from dizuo.platform import schema, telemetry
 from dizuo.platform.database import Database
 from dizuo.platform.job_worker import JobStopped, JobWorker
@@ -157,8 +158,9 @@ Body = Callable[[JobContext], None]
 class Jobs:
     """The durable jobs of one home. Blocking; safe to use from several threads and processes."""
 
-    def __init__(self, database: Database, home: Path) -> None:
+    def __init__(self, database: Database, home: Path, keep_trace: Callable[[Trace], None] = telemetry.export) -> None:
         self._database = database
+        self._keep = keep_trace
         self._bodies: dict[str, Body] = {}
         self._lanes: dict[str, str] = {}  # kind -> lane
         self._lock = WorkerLock(home)
@@ -367,8 +369,12 @@ class Jobs:
         if row is None:
             return  # cancelled while it waited, or ended just before a kill
         job = _job(row)
-        with telemetry.observed_job(job.kind), telemetry.span("job", id=id, kind=job.kind, subject=job.subject):
+        trace = Trace(f"job {job.kind}", "job", user_id=row.user_id, app=job.subject)
+        with telemetry.observed_job(job.kind), traced(trace, self._keep):
+            trace.spans[0].attributes["dizuo.job"] = id
+            trace.status = "cancelled"  # a stop of the process leaves through here
             status, error = self._do(JobContext(self._database, job, row.args, self._closed))
+            trace.status = "ok" if status == "done" else "failed" if status == "failed" else "cancelled"
         with self._database.write() as connection:
             _end(connection, id, status, only_from=("running",), error=error)
         telemetry.observe_job_end(job.kind, status)

@@ -5,6 +5,7 @@ Times are UTC ISO-8601 text with microseconds: sorts right on both databases and
 
 from datetime import UTC, datetime
 
+import sqlalchemy as sa
 from sqlalchemy import (
     JSON,
     Boolean,
@@ -90,6 +91,8 @@ api_keys = Table(
     Column("expires_at", String(32)),
     Column("scopes", JSON),  # what it may be used for, by name; null: for all that its user may do
     Column("models", JSON),  # patterns of the models that it may ask; null: all
+    Column("old_hash", String(64), index=True),  # of the secret before the last rotation, good until then
+    Column("old_until", String(32)),
 )
 
 # --- durable jobs ---------------------------------------------------------------------------------------------
@@ -241,6 +244,17 @@ routes = Table(  # a name of one's own for several models
     Column("changed_at", String(32), nullable=False),
 )
 
+model_health = Table(  # what the breakers of gateway/breaker.py know; rows of a day
+    "model_health",
+    metadata,
+    Column("model", String(128), primary_key=True),
+    Column("open_until", String(32)),  # null: the breaker is closed
+    Column("paused_until", String(32)),  # the provider's own wish
+    Column("trips", Integer, nullable=False),
+    Column("last_error", JSON),  # core.documents.Note
+    Column("changed_at", String(32), nullable=False),
+)
+
 prices = Table(
     "prices",
     metadata,
@@ -250,6 +264,7 @@ prices = Table(
     Column("input", Float, nullable=False),  # a million tokens of the prompt
     Column("cached_input", Float),  # a million that the provider had kept
     Column("output", Float, nullable=False),  # a million tokens written
+    Column("cpu_hour", Float, nullable=False),  # an hour of processor time of this machine
     Column("dated", String(10), nullable=False),  # the day on which this was the price
     Column("source", Text, nullable=False),
 )
@@ -289,6 +304,7 @@ calls = Table(  # the ledger: a row for each call of a model
     Column("prompt_tokens", Integer, nullable=False),
     Column("completion_tokens", Integer, nullable=False),
     Column("cached_tokens", Integer, nullable=False),
+    Column("estimated", Boolean, nullable=False),  # the tokens: nobody reported them
     Column("cost", Float),  # null: no price is known
     Column("currency", String(3), nullable=False),
     Column("cpu_s", Float, nullable=False),
@@ -306,11 +322,15 @@ traces = Table(
     Column("user_id", Integer),
     Column("key_id", Integer),
     Column("app", String(128), nullable=False),
-    Column("status", String(16), nullable=False),
+    Column("model", String(128), nullable=False),  # the one that answered, or was asked to
+    Column("status", String(16), nullable=False),  # ok | failed | refused | cancelled
+    Column("error", String(64), nullable=False),
     Column("total_s", Float, nullable=False),
-    Column("spans", JSON, nullable=False),  # [[name, start_ns, end_ns, attributes, error]]
-    Column("question", JSON),  # texts, where the setting keeps them
-    Column("answer", Text),
+    Column("prompt_tokens", Integer, nullable=False),
+    Column("completion_tokens", Integer, nullable=False),
+    # [[name, start_ns since the first, duration_ns, number of its parent, attributes, error]]. Lists leave it out.
+    Column("spans", JSON, nullable=False),
+    Index("ix_traces_user_at", "user_id", "at"),
 )
 
 cache_entries = Table(
@@ -341,3 +361,15 @@ cache_sources = Table(  # what a kept answer cites
     Column("entry_id", Integer, ForeignKey("cache_entries.id", ondelete="CASCADE"), primary_key=True),
     Column("document_id", String(40), primary_key=True, index=True),
 )
+
+
+def unused_id(connection: sa.Connection, table: Table, column: str) -> int | None:
+    """A number for a new user or key that neither has nor had anything in the ledger and the traces; None where the
+    database never gives a number twice by itself.
+
+    SQLite gives the highest number again after its row is gone. Whoever got it would be taken for who had it before.
+    """
+    if connection.dialect.name != "sqlite":
+        return None
+    seen = [sa.select(sa.func.max(table.c.id)), *(sa.select(sa.func.max(one.c[column])) for one in (calls, traces))]
+    return 1 + max(connection.scalar(query) or 0 for query in seen)

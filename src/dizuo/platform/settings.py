@@ -56,6 +56,22 @@ class Settings:
         "", "DIZUO_MODEL_BASE_URL", _("OpenAI-compatible endpoint of that model, such as http://127.0.0.1:11434/v1")
     )
     model_api_key: str = _setting("", "DIZUO_MODEL_API_KEY", _("key for that endpoint"), secret=True)
+    secret_key: str = _setting(
+        "",
+        "DIZUO_SECRET_KEY",
+        _("key that encrypts the keys of providers; empty: the file secret.key in DIZUO_HOME, made when first needed"),
+        secret=True,
+    )
+    hub: str = _setting(
+        "",
+        "DIZUO_HUB",
+        # fmt: off
+        _(
+            "where open weights are fetched from, such as https://hf-mirror.com; empty: HF_ENDPOINT, else huggingface.co"
+        ),
+        # fmt: on
+    )
+    moderator: str = _setting("", "DIZUO_MODERATOR", _("model for /v1/moderations where a request names none"))
     embedder: str = _setting("local/minilm", "DIZUO_EMBEDDER", _("embedding model; empty: keyword search only"))
     max_file_mb: int = _setting(100, "DIZUO_MAX_FILE_MB", _("largest single file that is read, in MiB"))
     max_archive_mb: int = _setting(1000, "DIZUO_MAX_ARCHIVE_MB", _("most that one archive may unpack to, in MiB"))
@@ -65,6 +81,33 @@ class Settings:
     log_format: str = _setting("text", "DIZUO_LOG_FORMAT", _("how log lines look"), choices=("text", "json"))
     otlp_endpoint: str = _setting(
         "", "DIZUO_OTLP_ENDPOINT", _("OTLP/HTTP collector for OpenTelemetry spans; empty: off")
+    )
+    trace_days: int = _setting(14, "DIZUO_TRACE_DAYS", _("days for which traces of requests are kept; 0: none are"))
+    trace_count: int = _setting(100_000, "DIZUO_TRACE_COUNT", _("most traces that are kept; the oldest go first"))
+    trace_texts: str = _setting(
+        "off",
+        "DIZUO_TRACE_TEXTS",
+        _("whether traces keep prompts and answers, and send them to the collector"),
+        choices=("off", "on"),
+    )
+    cache: str = _setting(
+        "off",
+        "DIZUO_CACHE",
+        _("whether answers are kept for whoever asks the same again: in the same words, or also in others"),
+        choices=("off", "exact", "semantic"),
+    )
+    cache_ttl_s: int = _setting(86_400, "DIZUO_CACHE_TTL_S", _("seconds for which an answer is kept"))
+    cache_mb: int = _setting(
+        256, "DIZUO_CACHE_MB", _("most that kept answers take, in MiB; the longest unused go first")
+    )
+    currency: str = _setting(
+        "USD",
+        "DIZUO_CURRENCY",
+        _("currency of budgets that name none, and of sums over several"),
+        choices=("USD", "CNY"),
+    )
+    cny_per_usd: str = _setting(
+        "7.1 2025-09-30", "DIZUO_CNY_PER_USD", _("yuan for a US dollar, and the day of that rate; nothing is looked up")
     )
 
     def resolved_database_url(self) -> str:

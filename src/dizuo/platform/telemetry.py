@@ -1,7 +1,7 @@
-"""What the system says of itself: log lines, Prometheus metrics, and OpenTelemetry spans where a collector is named.
+"""What the system says of itself: log lines, Prometheus metrics, and its traces where a collector is named.
 
-Metrics are counted in the process; `render_metrics` prints them. Spans cost a comparison while they are off, and
-OpenTelemetry is imported when they are turned on.
+Metrics are counted in the process; `render_metrics` prints them. Spans are those of `core/traces.py`; OpenTelemetry is
+imported when a collector is named, and sees them when their trace has ended.
 """
 
 import atexit
@@ -12,15 +12,15 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, TextIO
+from functools import lru_cache
+from typing import Any, TextIO
 
 from dizuo import __version__
-
-if TYPE_CHECKING:
-    from opentelemetry.sdk.trace import TracerProvider
+from dizuo.core.traces import CANCELLED, Span, Trace
+from dizuo.platform.batched import Batched
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The id of the request that is being answered, or the job that is being done; on every log line of it."""
@@ -39,7 +39,6 @@ _QUIET = {
     "multipart": logging.WARNING,
     "nicegui": logging.WARNING,
     "opentelemetry": logging.WARNING,
-    "opentelemetry.context": logging.CRITICAL,  # a stream that its client leaves ends in another context: no harm done
     "pdfminer": logging.ERROR,
     "pypdf": logging.ERROR,
     "python_multipart": logging.WARNING,
@@ -83,8 +82,12 @@ class _Stderr(logging.StreamHandler):  # pyright: ignore[reportMissingTypeArgume
 
 def _time(record: logging.LogRecord) -> str:
     # UTC with milliseconds, the same in both formats.
-    seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-    return f"{seconds}.{int(record.msecs):03}Z"
+    return f"{_second(int(record.created))}.{int(record.msecs):03}Z"
+
+
+@lru_cache(maxsize=1)  # lines come many to the second
+def _second(since_1970: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(since_1970))
 
 
 def _extras(record: logging.LogRecord) -> dict[str, Any]:
@@ -218,48 +221,108 @@ def render_metrics() -> bytes:
 
 # --- spans ------------------------------------------------------------------------------------------------------
 
-_provider: "TracerProvider | None" = None
+_exporter: "_Exporter | None" = None
 _EXPORT_TIMEOUT_S = 5  # a collector that is gone must not hold up the end of a process
 
 
 def configure_tracing(endpoint: str) -> None:
-    """Sends spans to an OTLP/HTTP collector ("http://127.0.0.1:4318"); an empty endpoint leaves them off."""
-    global _provider
-    if not endpoint or _provider is not None:
+    """Sends traces to an OTLP/HTTP collector ("http://127.0.0.1:4318"); an empty endpoint leaves that off."""
+    global _exporter
+    if not endpoint or _exporter is not None:
         return
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-    from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
-
     address = endpoint.rstrip("/")
     if not address.endswith("/v1/traces"):
         address += "/v1/traces"
-    _provider = TracerProvider(
-        resource=Resource.create({"service.name": "dizuo", "service.version": __version__}), shutdown_on_exit=False
-    )
-    _provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=address, timeout=_EXPORT_TIMEOUT_S)))
+    _exporter = _Exporter(address)
     atexit.register(stop_tracing)
 
 
+def export(trace: Trace) -> None:
+    """Sends a trace that has ended, soon, where a collector is named."""
+    if _exporter is not None:
+        _exporter.add(trace)
+
+
 def stop_tracing() -> None:
-    """Sends what is left and turns spans off."""
-    global _provider
-    if _provider is not None:
-        provider, _provider = _provider, None
+    """Sends what is left and turns the export off."""
+    global _exporter
+    if _exporter is not None:
+        exporter, _exporter = _exporter, None
         atexit.unregister(stop_tracing)
-        provider.shutdown()
+        exporter.close()
 
 
-@contextmanager
-def span(name: str, **attributes: str | int | float | bool) -> Iterator[None]:
-    """A span around a piece of work. An exception that leaves it is recorded and goes on."""
-    if _provider is None:
-        yield
-        return
-    with _provider.get_tracer("dizuo", __version__).start_as_current_span(name) as current:
-        if request_id.get():
-            current.set_attribute("dizuo.request_id", request_id.get())
-        for key, value in attributes.items():
-            current.set_attribute(f"dizuo.{key}", value)
-        yield
+class _Exporter:
+    """Traces as OpenTelemetry knows them. Ids are made as spans go out; a trace keeps its own, or its caller's."""
+
+    def __init__(self, address: str) -> None:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+
+        class Ids(RandomIdGenerator):
+            trace_id = 0
+
+            def generate_trace_id(self) -> int:
+                return self.trace_id
+
+        self._ids = Ids()
+        self._provider = TracerProvider(
+            resource=Resource.create({"service.name": "dizuo", "service.version": __version__}),
+            shutdown_on_exit=False,
+            id_generator=self._ids,
+        )
+        exporter = OTLPSpanExporter(endpoint=address, timeout=_EXPORT_TIMEOUT_S)
+        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        self._tracer = self._provider.get_tracer("dizuo", __version__)
+        # Every span is built anew here: not on the path of the request.
+        self._traces: Batched[Trace] = Batched("spans", self._send)
+        self.add = self._traces.add
+
+    def close(self) -> None:
+        self._traces.close()
+        self._provider.shutdown()
+
+    def _send(self, ended: Sequence[Trace]) -> None:
+        from opentelemetry import trace as otel
+
+        for trace in ended:
+            self._ids.trace_id = int(trace.id, 16)
+            made: dict[int, Any] = {}
+            for one, parent in trace.nested():
+                around = otel.INVALID_SPAN if parent is None else made[id(parent)]
+                if parent is None and trace.parent is not None:
+                    trace_id, span_id = (int(part, 16) for part in trace.parent)
+                    flags = otel.TraceFlags(otel.TraceFlags.SAMPLED)
+                    context = otel.SpanContext(trace_id, span_id, is_remote=True, trace_flags=flags)
+                    around = otel.NonRecordingSpan(context)
+                made[id(one)] = self._sent(trace, one, otel.set_span_in_context(around), parent is None)
+
+    def _sent(self, trace: Trace, one: Span, around: Any, is_root: bool) -> Any:
+        from opentelemetry.trace import SpanKind, StatusCode
+
+        attributes: dict[str, Any] = dict(one.attributes)
+        if is_root:
+            of_all = {"trace_id": trace.id, "face": trace.face, "user_id": trace.user_id, "key_id": trace.key_id}
+            attributes |= {f"dizuo.{name}": value for name, value in of_all.items() if value is not None}
+        if "gen_ai.response.finish_reasons" in attributes:  # a list to the conventions, of one here
+            attributes["gen_ai.response.finish_reasons"] = [attributes["gen_ai.response.finish_reasons"]]
+        if one.error:
+            attributes["error.type"] = one.error
+        operation, model = attributes.get("gen_ai.operation.name"), attributes.get("gen_ai.request.model")
+        kind = SpanKind.SERVER if is_root and trace.face == "api" else SpanKind.INTERNAL
+        if "server.address" in attributes:
+            kind = SpanKind.CLIENT
+        span = self._tracer.start_span(
+            f"{operation} {model}" if operation and model else one.name,
+            context=around,
+            kind=kind,
+            attributes=attributes,
+            start_time=one.start_ns,
+        )
+        if one.error and one.error != CANCELLED:
+            span.set_status(StatusCode.ERROR, one.error)
+        span.end(one.end_ns or trace.end_ns)
+        return span

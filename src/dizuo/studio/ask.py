@@ -265,12 +265,14 @@ class _Ask:
         turn, house = view.turn, self.page.house
         shown = asyncio.create_task(self._keep_showing(view))
         try:
-            events = converse(house.answerer, house.threads, self.page.user.id, self._thread.id, question)
-            async with aclosing(events):
-                async for event in events:
-                    _take(turn, event)
-                    if isinstance(event, CitationFound):
-                        view.refresh(afresh=True)
+            user_id, app = self.page.user.id, f"knowledge/{self._thread.knowledge}"
+            events = converse(house.answerer, house.threads, user_id, self._thread.id, question)
+            with house.traces.traced("ask", "studio", user_id=user_id, app=app):
+                async with aclosing(events):
+                    async for event in events:
+                        _take(turn, event)
+                        if isinstance(event, CitationFound):
+                            view.refresh(afresh=True)
             if turn.state in ("waiting", "writing"):
                 turn.state = "stopped"
         except asyncio.CancelledError:

@@ -21,7 +21,10 @@ _LINKS = (
     ("ask", "/", _("Ask")),
     ("books", "/knowledge", _("Knowledge")),
     ("model", "/models", _("Models")),
+    ("route", "/routes", _("Routes")),
     ("train", "/training", _("Training")),
+    ("trace", "/traces", _("Traces")),
+    ("usage", "/usage", _("Usage")),
     ("settings", "/settings", _("Settings")),
 )
 

@@ -109,16 +109,17 @@ class _Model:
                 place = page.el("pre", "code", "") if self._as_lines else page.el("div", "plain", "")
             assert isinstance(place, TextElement)
             said, shown_s = "", 0.0
-            async with aclosing(attempt(page.house.models, self.name, text)) as events:
-                async for event in events:
-                    if isinstance(event, TextDelta):
-                        said += event.text
-                        now_s = asyncio.get_running_loop().time()
-                        if now_s - shown_s > _REFRESH_S:
-                            place.text, shown_s = said, now_s
-                            page.say(self._status, _("At work…"))
-                    elif isinstance(event, Failed):
-                        page.toast("bad", "{message}", message=event.message)
+            with page.house.traces.traced("model trial", "studio", user_id=page.user.id):
+                async with aclosing(attempt(page.house.models, self.name, text)) as events:
+                    async for event in events:
+                        if isinstance(event, TextDelta):
+                            said += event.text
+                            now_s = asyncio.get_running_loop().time()
+                            if now_s - shown_s > _REFRESH_S:
+                                place.text, shown_s = said, now_s
+                                page.say(self._status, _("At work…"))
+                        elif isinstance(event, Failed):
+                            page.toast("bad", "{message}", message=event.message)
             place.text = said
         finally:
             if not page.client.is_deleted:

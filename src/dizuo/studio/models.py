@@ -30,6 +30,7 @@ async def models_page(request: Request) -> None:
             page.text(
                 "p", "muted small", _("Put folders into {folder}."), folder=str(page.house.settings.home / "models")
             )
+        model_tabs(page, "models")
         with page.el("ul", "bases"):
             for model in models:
                 with page.el("li", "card base"), page.el("div", "base-text"):
@@ -37,6 +38,19 @@ async def models_page(request: Request) -> None:
                         page.el("a", "", model.name, href=model_path(model.name))
                     facts(page, model)
                     what_it_is(page, model)
+
+
+def model_tabs(page: Page, here: str) -> None:
+    """The views that belong to models."""
+    with page.name(page.el("nav", "tabs"), "aria-label", _("Views of the models")):
+        for key, path, label in (
+            ("models", "/models", _("Models")),
+            ("providers", "/models/providers", _("Providers")),
+        ):
+            link = page.text("a", "", label)
+            link.props["href"] = path
+            if key == here:
+                link.props["aria-current"] = "page"
 
 
 def model_path(name: str) -> str:

@@ -16,6 +16,7 @@ from starlette.types import Scope
 from dizuo.studio.ask import ask_page, thread_page
 from dizuo.studio.assets import STATIC
 from dizuo.studio.base import base_page
+from dizuo.studio.cache import cache_page
 from dizuo.studio.document import document_page
 from dizuo.studio.guard import Guard
 from dizuo.studio.knowledge import knowledge_page
@@ -23,9 +24,15 @@ from dizuo.studio.login import sign_in_page
 from dizuo.studio.missing import missing_page, show_bug
 from dizuo.studio.model import model_page
 from dizuo.studio.models import models_page
+from dizuo.studio.prices import prices_page
+from dizuo.studio.providers import providers_page
+from dizuo.studio.routes import routes_page
 from dizuo.studio.search import search_page
 from dizuo.studio.settings import settings_page
+from dizuo.studio.trace import trace_page
+from dizuo.studio.traces import traces_page
 from dizuo.studio.training import training_page
+from dizuo.studio.usage import usage_page
 from dizuo.wiring import House
 
 _PAGES = (
@@ -36,8 +43,15 @@ _PAGES = (
     ("/knowledge/{name}/search", search_page),
     ("/knowledge/{name}/documents/{document_id}", document_page),
     ("/models", models_page),
+    ("/models/providers", providers_page),
     ("/models/{name:path}", model_page),
+    ("/routes", routes_page),
     ("/training", training_page),
+    ("/traces", traces_page),
+    ("/traces/{trace_id}", trace_page),
+    ("/usage", usage_page),
+    ("/usage/prices", prices_page),
+    ("/usage/cache", cache_page),
     ("/settings", settings_page),
     ("/{rest:path}", missing_page),  # last: it takes every address
 )

@@ -1,8 +1,8 @@
 """Conversations about tools that are put together from verbs, things and their parameters (composed.json).
 
-Over a hundred different tools, where tools.py has fewer with more natural requests: here the right tool is told from others
-with the same verb or about the same thing, and each value from the others by the words beside it. Every fifth thing
-comes in the split `test` only.
+Over a hundred different tools, where tools.py has fewer with more natural requests: here the right tool is told from
+others with the same verb or about the same thing, and each value from the others by the words beside it. Every fifth
+thing comes in the split `test` only.
 """
 
 import json

@@ -49,6 +49,7 @@ def upgrade() -> None:
         sa.Column("prompt_tokens", sa.Integer(), nullable=False),
         sa.Column("completion_tokens", sa.Integer(), nullable=False),
         sa.Column("cached_tokens", sa.Integer(), nullable=False),
+        sa.Column("estimated", sa.Boolean(), nullable=False),
         sa.Column("cost", sa.Float(), nullable=True),
         sa.Column("currency", sa.String(length=3), nullable=False),
         sa.Column("cpu_s", sa.Float(), nullable=False),
@@ -74,6 +75,16 @@ def upgrade() -> None:
         sa.UniqueConstraint("subject", "subject_id", name=op.f("uq_limits_subject")),
     )
     op.create_table(
+        "model_health",
+        sa.Column("model", sa.String(length=128), nullable=False),
+        sa.Column("open_until", sa.String(length=32), nullable=True),
+        sa.Column("paused_until", sa.String(length=32), nullable=True),
+        sa.Column("trips", sa.Integer(), nullable=False),
+        sa.Column("last_error", sa.JSON(), nullable=True),
+        sa.Column("changed_at", sa.String(length=32), nullable=False),
+        sa.PrimaryKeyConstraint("model", name=op.f("pk_model_health")),
+    )
+    op.create_table(
         "prices",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("model", sa.String(length=128), nullable=False),
@@ -81,6 +92,7 @@ def upgrade() -> None:
         sa.Column("input", sa.Float(), nullable=False),
         sa.Column("cached_input", sa.Float(), nullable=True),
         sa.Column("output", sa.Float(), nullable=False),
+        sa.Column("cpu_hour", sa.Float(), nullable=False),
         sa.Column("dated", sa.String(length=10), nullable=False),
         sa.Column("source", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_prices")),
@@ -120,14 +132,17 @@ def upgrade() -> None:
         sa.Column("user_id", sa.Integer(), nullable=True),
         sa.Column("key_id", sa.Integer(), nullable=True),
         sa.Column("app", sa.String(length=128), nullable=False),
+        sa.Column("model", sa.String(length=128), nullable=False),
         sa.Column("status", sa.String(length=16), nullable=False),
+        sa.Column("error", sa.String(length=64), nullable=False),
         sa.Column("total_s", sa.Float(), nullable=False),
+        sa.Column("prompt_tokens", sa.Integer(), nullable=False),
+        sa.Column("completion_tokens", sa.Integer(), nullable=False),
         sa.Column("spans", sa.JSON(), nullable=False),
-        sa.Column("question", sa.JSON(), nullable=True),
-        sa.Column("answer", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_traces")),
     )
     op.create_index(op.f("ix_traces_at"), "traces", ["at"], unique=False)
+    op.create_index("ix_traces_user_at", "traces", ["user_id", "at"], unique=False)
     op.create_table(
         "cache_sources",
         sa.Column("entry_id", sa.Integer(), nullable=False),
@@ -141,3 +156,6 @@ def upgrade() -> None:
     op.add_column("api_keys", sa.Column("expires_at", sa.String(length=32), nullable=True))
     op.add_column("api_keys", sa.Column("scopes", sa.JSON(), nullable=True))
     op.add_column("api_keys", sa.Column("models", sa.JSON(), nullable=True))
+    op.add_column("api_keys", sa.Column("old_hash", sa.String(length=64), nullable=True))
+    op.add_column("api_keys", sa.Column("old_until", sa.String(length=32), nullable=True))
+    op.create_index(op.f("ix_api_keys_old_hash"), "api_keys", ["old_hash"], unique=False)

@@ -1,0 +1,192 @@
+"""Whether two questions ask the same: they agree (`agreement.py`), and a small model of how alike they are says so.
+
+The model is a logistic regression over a handful of signs, one for pairs whose embedder knows their language and one
+for words alone. Its weights and the least chance that counts are in verifier.json, made by `python -m
+dizuo.evals.caching --fit`; with them stand the figures of how often it errs.
+"""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from importlib.resources import files
+from typing import Any, ClassVar
+
+from dizuo.gateway.agreement import Facts, Lexicon, disagreement
+from dizuo.gateway.wording import SOFT_ZH, Wording
+
+MOST_CHARACTERS = 300  # of a question that may have another wording: in a long text one word changes it unseen
+_TELLING = 2.5  # rarity of a term that says what a question is about
+_CODE_MARKS = ("```", "\n", "{", "}", "<", ">", ";", "\\", "://")
+
+NAMES = (
+    "overlap", "top_missing", "missing", "grams", "order", "length", "kind", "short",
+    "replaced", "replaced_top", "added", "added_top", "extra",
+)  # fmt: skip
+DENSE_NAMES = (*NAMES, "cosine", "cosine_high")
+
+
+@dataclass(frozen=True)
+class View:
+    """A question as it is compared."""
+
+    facts: Facts
+    wording: Wording
+
+    @property
+    def text(self) -> str:
+        return self.facts.text
+
+    @cached_property
+    def comparable(self) -> bool:
+        """Whether another wording may stand for it at all: not for code, nor where every sign is part of it."""
+        return (
+            len(self.text) <= MOST_CHARACTERS
+            and self.facts.language in ("en", "zh")
+            and len(self.weights) >= 2
+            and not any(mark in self.text.strip() for mark in _CODE_MARKS)
+        )
+
+    @cached_property
+    def weights(self) -> Mapping[str, float]:
+        """Its terms by how telling they are."""
+        rarity = self.facts.lexicon.rarity
+        return {term: rarity(term) for term in self.facts.terms if len(term) > 1 or term.isascii()}
+
+    @cached_property
+    def telling(self) -> Mapping[str, float]:
+        return {term: weight for term, weight in self.weights.items() if weight >= _TELLING}
+
+    @cached_property
+    def content(self) -> Counter[str]:
+        """What it says, its wording taken off."""
+        return self.wording.content(self.facts.folded, self.facts.language)
+
+    @cached_property
+    def grams(self) -> frozenset[str]:
+        """Runs of three characters, of two in Chinese."""
+        n = 2 if self.facts.language == "zh" else 3
+        text = " " + " ".join(self.facts.words) + " " if n == 3 else "".join(self.facts.words)
+        return frozenset(text[i : i + n] for i in range(len(text) - n + 1))
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the verifier says of a pair. `why`: what they disagree on, where they do."""
+
+    same: bool
+    chance: float
+    why: str = ""
+
+
+class Verifier:
+    """Compares questions. Thread-safe."""
+
+    LEAST_LIKENESS: ClassVar[float] = 0.25
+
+    def __init__(self, lexicon: Lexicon, weights: Mapping[str, Any] | None = None) -> None:
+        self._lexicon = lexicon
+        self._wording = Wording(lexicon.terms)
+        self._weights = weights if weights is not None else shipped()["weights"]
+        self.view = lru_cache(maxsize=4096)(self._view)
+
+    def _view(self, text: str) -> View:
+        return View(Facts(text, self._lexicon), self._wording)
+
+    def likeness(self, a: View, b: View) -> float:
+        """How many of their telling words two questions share, 0 to 1; 0 in different languages."""
+        return overlap(a.telling, b.telling) if a.facts.language == b.facts.language else 0.0
+
+    def judge(self, a: View, b: View, cosine: float | None) -> Judged:
+        """Whether two comparable questions ask the same. `cosine` of their vectors, where they have some."""
+        if why := disagree(a, b):
+            return Judged(False, 0.0, why)
+        key = a.facts.language + ("" if cosine is None else " dense")
+        weights = self._weights.get(key)
+        if weights is None:
+            return Judged(False, 0.0, "unknown")
+        chance = logistic(features(a, b, cosine), weights)
+        return Judged(chance >= weights["threshold"], chance)
+
+
+def disagree(a: View, b: View) -> str:
+    """What the two disagree on, in a word: `agreement.disagreement`, and in Chinese any character that is not soft.
+
+    No vector tells there whether it matters.
+    """
+    why = disagreement(a.facts, b.facts)
+    if not why and a.facts.language == "zh":
+        left = (a.content - b.content) + (b.content - a.content)
+        return "word" if left.keys() - SOFT_ZH else ""
+    return why
+
+
+def logistic(values: Mapping[str, float], weights: Mapping[str, Any]) -> float:
+    """The chance that a pair is the same."""
+    score = weights["bias"] + sum(weight * values[name] for name, weight in weights["weights"].items())
+    return 1 / (1 + math.exp(-max(-50.0, min(50.0, score))))
+
+
+def features(a: View, b: View, cosine: float | None) -> dict[str, float]:
+    """How alike two questions are, sign by sign."""
+    missing = {
+        term: w for one, other in ((a, b), (b, a)) for term, w in one.weights.items() if term not in other.weights
+    }
+    total = sum(a.weights.values()) + sum(b.weights.values())
+    values = {
+        "overlap": overlap(a.telling, b.telling),
+        "top_missing": max(missing.values(), default=0.0) / 8,
+        "missing": sum(missing.values()) / max(total, 1e-9),
+        "grams": 2 * len(a.grams & b.grams) / max(1, len(a.grams) + len(b.grams)),
+        "order": _in_order(a.facts.words, b.facts.words),
+        "length": min(len(a.text), len(b.text)) / max(len(a.text), len(b.text)),
+        "kind": float(a.facts.kinds == b.facts.kinds),
+        **_left(a, b),
+        "short": 1 / max(1, min(len(a.telling), len(b.telling))),
+    }
+    if cosine is not None:
+        values |= {"cosine": cosine, "cosine_high": max(0.0, cosine - 0.9) * 10}
+    return values
+
+
+def _left(a: View, b: View) -> dict[str, float]:
+    """What one says and the other does not, once their wording is taken off: put in another's place, or added."""
+    only_a, only_b = a.content - b.content, b.content - a.content
+    weigh = a.facts.lexicon.rarity if a.facts.language == "en" else _weight_zh
+    top_a, top_b = (max(map(weigh, only), default=0.0) / 8 for only in (only_a, only_b))
+    n_a, n_b = only_a.total(), only_b.total()
+    return {
+        "replaced": float(bool(n_a and n_b)),
+        "replaced_top": min(top_a, top_b),
+        "added": float(bool(n_a or n_b) and not (n_a and n_b)),
+        "added_top": max(top_a, top_b) if not (n_a and n_b) else 0.0,
+        "extra": (n_a + n_b) / max(1, a.content.total() + b.content.total()),
+    }
+
+
+def _weight_zh(character: str) -> float:
+    return 1.0 if character in SOFT_ZH else 6.0
+
+
+def overlap(a: Mapping[str, float], b: Mapping[str, float]) -> float:
+    """The share of the weight of both that both have."""
+    shared = sum(w for term, w in a.items() if term in b)
+    total = sum(a.values()) + sum(w for term, w in b.items() if term not in a)
+    return shared / total if total else 0.0
+
+
+def _in_order(a: Sequence[str], b: Sequence[str]) -> float:
+    """The length of the longest common subsequence, as a share of both lengths."""
+    row = [0] * (len(b) + 1)
+    for x in a:
+        before = 0
+        for n, y in enumerate(b, 1):
+            row[n], before = (before + 1 if x == y else max(row[n], row[n - 1])), row[n]
+    return 2 * row[-1] / max(1, len(a) + len(b))
+
+
+def shipped() -> Mapping[str, Any]:
+    """The weights that come with Dizuo, what made them, and the figures measured with them."""
+    return json.loads(files("dizuo.gateway").joinpath("verifier.json").read_text("utf-8"))

@@ -1,0 +1,100 @@
+"""The page of the cache: how often it hits and how often it errs, as measured, and how it does here."""
+
+import asyncio
+
+from starlette.requests import Request
+
+from dizuo.gateway.cache_report import KINDS, CacheReport, Measured, Rate, report
+from dizuo.platform.catalogue import _
+from dizuo.studio.layout import frame
+from dizuo.studio.page import Page
+from dizuo.studio.usage import usage_head
+
+_POLICIES = {
+    "off": _("Off: no answer is kept."),
+    "exact": _("On for the same words."),
+    "semantic": _("On for the same question, also in other words."),
+}
+
+
+async def cache_page(request: Request) -> None:
+    """/usage/cache"""
+    page = Page(request)
+    page.title(_("Cache"))
+    found = await asyncio.to_thread(report, page.house.cache)
+    with frame(page, "usage"), page.el("div", "column"):
+        usage_head(page, "cache")
+        _here(page, found)
+        page.text("h2", "", _("How often it hits, and how often it errs"))
+        page.text(
+            "p",
+            "muted small",
+            _(
+                "Measured on questions that nothing was fitted on, with 95 % intervals. "
+                "Fitted to at most {budget} wrong."
+            ),
+            budget=f"{found.budget:.0%}",
+        )
+        for language, answers in found.languages.items():
+            if not answers:
+                page.text(
+                    "p",
+                    "notice",
+                    _("In {language} only the same words hit: the budget could not be shown to hold."),
+                    language=language,
+                )
+        _table(page, found)
+
+
+def _here(page: Page, found: CacheReport) -> None:
+    here = found.here
+    page.text("p", "", _POLICIES[here.policy])
+    with page.el("dl", "card usage-totals"):
+        for label, value in (
+            (_("Kept answers"), page.number(here.entries)),
+            (_("Room taken"), f"{page.size(here.size_bytes)} / {page.size(here.limit_bytes)}"),
+            (_("Calls"), page.number(here.calls)),
+            (_("Hits"), page.number(sum(here.hits.values()))),
+        ):
+            with page.el("div"):
+                page.text("dt", "muted small", label)
+                page.el("dd", "", value)
+    if page.visitor.is_owner and here.entries:
+
+        async def clear() -> None:
+            gone = await asyncio.to_thread(page.house.cache.clear)
+            page.toast("good", _("{n} kept answers were deleted."), n=gone)
+
+        page.on(page.button("quiet", _("Delete what is kept"), icon="bin"), "click", clear)
+
+
+def _table(page: Page, found: CacheReport) -> None:
+    with page.el("div", "card table-card"), page.el("table"):
+        with page.el("thead"), page.el("tr"):
+            for label in (
+                _("Language"),
+                _("Kind"),
+                _("Asked"),
+                _("Hits"),
+                _("Wrong"),
+                _("Hit rate"),
+                _("False-hit rate"),
+            ):
+                page.text("th", "", label).props["scope"] = "col"
+        with page.el("tbody"):
+            for one in found.measured:
+                _row(page, one)
+
+
+def _row(page: Page, one: Measured) -> None:
+    with page.el("tr"):
+        page.el("td", "", one.language)
+        page.text("th", "name", KINDS[one.kind]).props["scope"] = "row"
+        for number in (one.asked, one.hits, one.wrong):
+            page.el("td", "number", page.number(number))
+        page.el("td", "number", _rate(one.hit_rate))
+        page.el("td", "number", _rate(one.false_hit_rate))
+
+
+def _rate(share: Rate | None) -> str:
+    return "–" if share is None else "{:.1%} ({:.1%}–{:.1%})".format(*share)
