@@ -35,7 +35,7 @@ from dizuo.knowledge.rarity import rarity
 BUDGET = 0.01  # upper 95 % bound of the false-hit rate
 _CANDIDATES = 8
 # What a sign may say: what is missing can only count against a pair.
-_SIGNS: dict[str, int] = dict.fromkeys(DENSE_NAMES, 1) | dict.fromkeys(
+_SIGNS: dict[str, int] = {str(name): 1 for name in DENSE_NAMES} | dict.fromkeys(
     ("top_missing", "missing", "short", "replaced", "replaced_top", "added", "added_top", "extra"), -1
 )
 # How much each set counts in fitting, whatever its size.
@@ -185,9 +185,8 @@ def _fit(found: Sequence[Lookup], names: Sequence[str], budget: float) -> Mappin
     for lookup, _one in pairs:
         size[lookup.set] += 1
     importance = [_IMPORTANCE[lookup.set] / size[lookup.set] for lookup, _one in pairs]
-    found_weights, bias = fit_chance(
-        rows, [one.fits for _l, one in pairs], importance, [dict(_SIGNS)[n] for n in names]
-    )
+    signs = [_SIGNS[n] for n in names]
+    found_weights, bias = fit_chance(rows, [one.fits for _l, one in pairs], importance, signs)
     weights: dict[str, Any] = {
         "weights": {name: round(float(w), 4) for name, w in zip(names, found_weights, strict=True) if abs(w) > 1e-4},
         "bias": round(bias, 4),

@@ -191,7 +191,8 @@ def _tatoeba(folder: Path) -> Mapping[Language, Mapping[str, Sequence[str]]]:
         for row in _lines(folder / "translation" / f"tatoeba-en-zh.{part}.jsonl.zst")
     ]
     found: dict[Language, Mapping[str, Sequence[str]]] = {}
-    for language, of in (("en", 0), ("zh", 1)):
+    sides: tuple[tuple[Language, int], ...] = (("en", 0), ("zh", 1))
+    for language, of in sides:
         by_other: dict[str, list[str]] = defaultdict(list)
         for pair in pairs:
             by_other[pair[1 - of]].append(pair[of])

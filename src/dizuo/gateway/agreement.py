@@ -146,7 +146,13 @@ _ASKS_ZH = re.compile(
     r"[吗呢?？]|什么|甚么|啥|怎|如何|咋|哪|谁|几|多少|多[久长大高远重]|为何|何时|何处|何地|(.)[不没]\\1|是否|能否|可否"
 )
 _SUBJECTS = frozenset({"i", "we", "he", "she", "they"})
+_OBJECTS = frozenset({"me", "you", "him", "her", "us", "them"})
 _POINTING = frozenset({"this", "that", "these", "those"})
+# A statement about somebody or something. What begins with "I" is left out: "I want to know …" asks.
+_STATES_EN = re.compile(
+    r"\s*(?!(?:Who|What|Which|When|Where|Why|How)\b)(?:[Hh]e|[Ss]he|[Ii]t|[Tt]hey|[Yy]ou|[Tt]his|[Tt]hat|[Tt]hese|[Tt]hose|[Tt]here|[Tt]he \w+|[A-Z]\w+)(?: (?:is|are|was|were|has|have|had|will|can)\b|'s\b|'re\b|'ll\b)"
+    r"[^?]*$",
+)
 _PREFIXES = ("un", "in", "im", "il", "ir", "dis", "non", "anti", "semi", "de", "mis")
 _PRONOUN = re.compile(r"[我你您他她它]们?")
 
@@ -214,8 +220,10 @@ class Facts:
 
     @cached_property
     def asks(self) -> bool:
-        """Whether a Chinese text asks: 您是学生吗 and 您是学生 differ in nothing else."""
-        return _ASKS_ZH.search(self.folded) is not None
+        """Whether a text asks whether or who: 您是学生吗 and 您是学生 differ in nothing else."""
+        if self.language == "zh":
+            return _ASKS_ZH.search(self.folded) is not None
+        return _STATES_EN.match(self.folded) is None
 
     @cached_property
     def kinds(self) -> frozenset[str]:
@@ -250,7 +258,7 @@ def disagreement(a: Facts, b: Facts) -> str:
         ("opposite", _opposite(a, b) or _prefixed(a, b)),
         ("person", _whose(a, b)),
         ("direction", _turned(a, b)),
-        ("question", a.language == "zh" and a.asks != b.asks),
+        ("question", a.asks != b.asks),
     )
     return next((name for name, differs in checks if differs), "")
 
@@ -325,6 +333,9 @@ def _whose(a: Facts, b: Facts) -> bool:
     if a.language == "en":
         said_a, said_b = (_SUBJECTS & set(one.words) for one in (a, b))
         if said_a - said_b and said_b - said_a:
+            return True
+        object_a, object_b = (_OBJECTS & set(one.words[-2:]) for one in (a, b))
+        if object_a - object_b and object_b - object_a:
             return True
         pointed_a, pointed_b = (_POINTING & set(one.words) for one in (a, b))
         if pointed_a - pointed_b and pointed_b - pointed_a:

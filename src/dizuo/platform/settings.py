@@ -65,11 +65,7 @@ class Settings:
     hub: str = _setting(
         "",
         "DIZUO_HUB",
-        # fmt: off
-        _(
-            "where open weights are fetched from, such as https://hf-mirror.com; empty: HF_ENDPOINT, else huggingface.co"
-        ),
-        # fmt: on
+        _("where open weights come from, such as https://hf-mirror.com; empty: HF_ENDPOINT, else huggingface.co"),
     )
     moderator: str = _setting("", "DIZUO_MODERATOR", _("model for /v1/moderations where a request names none"))
     embedder: str = _setting("local/minilm", "DIZUO_EMBEDDER", _("embedding model; empty: keyword search only"))
