@@ -18,7 +18,7 @@ Chat = Callable[[dict[str, Any]], Answer | None]  # of a request's body; None: n
 
 @dataclass
 class Upstream:
-    """Answers POST /v1/chat/completions, streamed, with what `chat` makes of the body; other addresses with `whole`."""
+    """Answers POST /v1/chat/completions, streamed or not, with what `chat` makes of the body; others with `whole`."""
 
     chat: Chat = lambda _body: None
     whole: dict[str, Any] = field(default_factory=dict)
@@ -56,8 +56,12 @@ class Upstream:
                 said = json.dumps({"error": {"message": "no"}} if self.status != 200 else self.whole[path])
                 writer.write("\r\n".join([*lines, "Content-Type: application/json", "", said]).encode())
                 return
-            writer.write("\r\n".join([*lines, "Content-Type: text/event-stream", "", ""]).encode())
             message = self.chat(body)
+            if message is not None and not body.get("stream"):
+                answer = json.dumps(_whole(message))
+                writer.write("\r\n".join([*lines, "Content-Type: application/json", "", answer]).encode())
+                return
+            writer.write("\r\n".join([*lines, "Content-Type: text/event-stream", "", ""]).encode())
             if message is None:
                 await _until_left(reader, writer)
                 self.left.set()
@@ -100,13 +104,23 @@ def _chunks(message: Answer) -> list[dict[str, Any]]:
             {"tool_calls": [{"index": index, **call, "function": {**call["function"], "arguments": whole[:3]}}]},
             {"tool_calls": [{"index": index, "function": {"arguments": whole[3:]}}]},
         ]
-    finish = "tool_calls" if message.get("tool_calls") else "stop"
-    usage = {"prompt_tokens": 7, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 2}}
     return [
         *({"choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas),
-        {"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]},
-        {"choices": [], "usage": usage},
+        {"choices": [{"index": 0, "delta": {}, "finish_reason": _finish(message)}]},
+        {"choices": [], "usage": _USAGE},
     ]
+
+
+_USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 2}}
+
+
+def _whole(message: Answer) -> dict[str, Any]:
+    said = {"role": "assistant", "content": None, **message}
+    return {"choices": [{"index": 0, "message": said, "finish_reason": _finish(message)}], "usage": _USAGE}
+
+
+def _finish(message: Answer) -> str:
+    return "tool_calls" if message.get("tool_calls") else "stop"
 
 
 def call(name: str, number: int = 1, /, **arguments: Any) -> dict[str, Any]:

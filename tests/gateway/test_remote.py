@@ -8,9 +8,11 @@ import time
 
 import pytest
 
+from dizuo.core import traces
 from dizuo.core.errors import ModelError, UserError
-from dizuo.core.events import Done, Failed, UsageReported
-from dizuo.core.messages import Message, Usage
+from dizuo.core.events import Done, Event, Failed, ToolCalled, UsageReported
+from dizuo.core.messages import Message, ToolCall, Usage
+from dizuo.core.traces import Trace
 from dizuo.gateway import remote_http
 from dizuo.gateway.remote import RemoteModel
 from dizuo.gateway.remote_http import Timeouts
@@ -26,6 +28,7 @@ from tests.gateway.provider import (
     WAIT,
     Provider,
     Step,
+    answer,
     ask,
     asked,
     chunk,
@@ -198,6 +201,59 @@ def test_json_that_is_no_answer_is_refused(body: bytes) -> None:
 def test_a_long_or_deep_refusal_is_cut_short() -> None:
     assert len(refused([head(500, "text/html"), b"<p>" + b"x" * 1_000_000], match="failed")) < 400
     assert len(refused([head(500, "application/json"), b"[" * 15_000], match="failed")) < 400
+
+
+# --- asked for in one piece -----------------------------------------------------------------------------------
+
+WHOLE = {
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "Paris."}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 5, "completion_tokens": 2},
+}
+
+
+def wanted_whole(provider: Provider, **seconds: float) -> list[Event]:
+    """What a model says within a request whose answer nobody reads before its end."""
+
+    async def run() -> list[Event]:
+        async with provider.serving() as url:
+            model = RemoteModel("test/model", url)
+            with traces.traced(Trace("test", whole=True), lambda _trace: None):
+                return await events_of(model.waiting(**seconds) if seconds else model)
+
+    return asyncio.run(run())
+
+
+def test_an_answer_that_is_wanted_whole_is_asked_for_in_one_piece() -> None:
+    provider = Provider([answer(WHOLE)])
+    events = wanted_whole(provider)
+    assert text_of(events) == "Paris."
+    assert UsageReported(usage=Usage(prompt_tokens=5, completion_tokens=2)) in events
+    assert events[-1] == Done(finish_reason="stop")
+    assert not {"stream", "stream_options"} & provider.asked[0].body.keys()
+
+
+def test_tool_calls_come_in_one_piece_too() -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "time", "arguments": "{}"}}
+    message = {"role": "assistant", "content": None, "tool_calls": [call]}
+    events = wanted_whole(Provider([answer({"choices": [{"message": message, "finish_reason": "tool_calls"}]})]))
+    assert ToolCalled(call=ToolCall(id="c1", name="time", arguments="{}")) in events
+    assert events[-1] == Done(finish_reason="tool_calls")
+
+
+def test_a_server_that_streams_all_the_same_is_read() -> None:
+    assert text_of(wanted_whole(Provider([PARIS]))) == "Paris."
+
+
+@pytest.mark.parametrize("limit", ["first_token_s", "between_tokens_s"])
+def test_an_answer_that_has_to_begin_or_go_on_in_time_is_streamed(limit: str) -> None:
+    provider = Provider([PARIS])
+    assert text_of(wanted_whole(provider, **{limit: 5.0})) == "Paris."
+    assert provider.asked[0].body["stream"] is True
+
+
+def test_an_answer_in_one_piece_has_the_whole_time_and_no_longer() -> None:
+    with pytest.raises(ModelError, match=r"took longer than 0\.3 s"):
+        wanted_whole(Provider([[WAIT]]), total_s=0.3)
 
 
 # --- connections that fail ------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from dizuo.api.openai_types import (
 )
 from dizuo.api.replies import STREAMS, WISHES, Reply, streamed, usage_of, whole
 from dizuo.api.work import in_thread
+from dizuo.core import traces
 from dizuo.core.errors import NotFound
 from dizuo.core.events import Event, Failed, TextDelta, ToolCalled
 from dizuo.core.messages import TokenLogprob, ToolCall, Usage
@@ -96,6 +97,7 @@ async def complete(asked: ChatRequest, request: Request, house: TheHouse) -> Any
         with_usage = asked.stream_options is not None and asked.stream_options.include_usage
         begun, headers = await streamed(request, events)
         return streams.EventStream(streams.guarded(request, made.frames(request, begun, with_usage)), headers)
+    traces.want_whole()
     failed = await streams.unless_gone(request, made.reply.take_all(events))
     return streams.failure_response(failed, request) if failed else whole(made.answer(), made.reply.served)
 

@@ -17,6 +17,7 @@ from dizuo.api import errors, streams
 from dizuo.api.auth import TheHouse, router
 from dizuo.api.replies import STREAMS, WISHES, Reply, streamed, whole
 from dizuo.api.responses_types import Response, ResponseRequest
+from dizuo.core import traces
 from dizuo.core.events import Done, Event, Failed, TextDelta, ToolCalled
 from dizuo.core.messages import ToolCall
 
@@ -40,6 +41,7 @@ async def respond(asked: ResponseRequest, request: Request, house: TheHouse) -> 
     if asked.stream:
         begun, headers = await streamed(request, events)
         return streams.EventStream(streams.guarded(request, made.frames(request, begun)), headers)
+    traces.want_whole()
     failed = await streams.unless_gone(request, made.take_all(events))
     return streams.failure_response(failed, request) if failed else whole(made.shown(), made.reply.served)
 

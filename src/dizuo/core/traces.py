@@ -69,6 +69,7 @@ class Trace:
     headers: dict[str, str] = field(default_factory=dict)  # what the answer says of limits
     cache: Literal["use", "refresh", "off"] = "use"  # refresh: do not look, but keep
     private: bool = False  # neither answers nor texts are kept
+    whole: bool = False  # whoever asks takes no part of an answer before the end
     texts: bool = False  # whether prompts and answers may be kept with it
     parent: tuple[str, str] | None = None  # trace and span of the caller's own, in hex
     id: str = field(default_factory=lambda: secrets.token_hex(16))
@@ -202,3 +203,16 @@ def wants_texts() -> bool:
     """Whether prompts and answers of the present request are to be kept."""
     trace = current.get()
     return trace is not None and trace.texts and not trace.private
+
+
+def want_whole() -> None:
+    """Says that whoever asks takes no part of an answer before its end."""
+    trace = current.get()
+    if trace is not None:
+        trace.whole = True
+
+
+def wants_whole() -> bool:
+    """Whether whoever asks takes no part of an answer before its end."""
+    trace = current.get()
+    return trace is not None and trace.whole

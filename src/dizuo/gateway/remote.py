@@ -9,6 +9,7 @@ from contextlib import aclosing
 from copy import copy
 from typing import Any
 
+from dizuo.core import traces
 from dizuo.core.errors import ModelError
 from dizuo.core.events import Done, Event, Failed, TextDelta, ToolCalled, UsageReported
 from dizuo.core.messages import ImagePart, Message
@@ -60,6 +61,8 @@ class RemoteModel:
     async def stream(self, messages: Sequence[Message], **options: Any) -> AsyncGenerator[Event, None]:
         """The answer as events, as `core.protocols.ChatModel` says. Thinking that is told apart is no part of it.
 
+        In one event where the request wants it whole, unless it has to begin or to go on within a time of its own.
+
         Raises UserError for an unknown option and ModelError for whatever goes wrong before the first text or call;
         after that the stream ends with Failed.
         """
@@ -84,7 +87,8 @@ class RemoteModel:
         calls, tokens = ToolCalls(), Tokens()
         finish = usage = None
         called = refused = whole = False
-        async with aclosing(self._endpoint.chunks("chat/completions", payload)) as chunks:
+        in_one = self._endpoint.may_be_whole and traces.wants_whole()
+        async with aclosing(self._endpoint.chunks("chat/completions", payload, in_one=in_one)) as chunks:
             async for chunk in chunks:
                 if chunk is None:
                     whole = True

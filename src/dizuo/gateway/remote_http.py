@@ -62,12 +62,15 @@ class Endpoint:
         self.who = Who(name, self.model, self._base, urlsplit(self._base).netloc, settings, secrets)
         self._connect = aiohttp.ClientTimeout(total=None, connect=self.timeouts.connect_s)
         self._reports_usage = True  # until it refuses to
+        # Whether an answer may be asked for in one piece: a caller who limits its beginning must see it begin.
+        self.may_be_whole = timeouts is None
 
     def waiting(self, **seconds: float) -> "Endpoint":
         """The same endpoint, with these of its timeouts changed."""
         other = copy(self)
         other.timeouts = replace(self.timeouts, **seconds)
         other._connect = aiohttp.ClientTimeout(total=None, connect=other.timeouts.connect_s)
+        other.may_be_whole = self.may_be_whole and not seconds.keys() & {"first_token_s", "between_tokens_s"}
         return other
 
     async def answer(self, path: str, payload: Mapping[str, Any], limit_bytes: int = 0) -> dict[str, Any]:
@@ -85,17 +88,23 @@ class Endpoint:
             waits.stop()
             response.close()
 
-    async def chunks(self, path: str, payload: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any] | None]:
+    async def chunks(
+        self, path: str, payload: Mapping[str, Any], *, in_one: bool = False
+    ) -> AsyncGenerator[dict[str, Any] | None]:
         """The JSON objects of a streamed answer, and at its end None if the provider said that it is whole.
 
-        A server that cannot stream gives one object. The connection is closed at once when the stream is. Raises
-        ModelError for whatever goes wrong.
+        With `in_one` it is asked for in one piece, for which there is `total_s`; a server that cannot stream gives one,
+        too. The connection is closed at once when the stream is. Raises ModelError for whatever goes wrong.
         """
-        waits = _Waits(self.timeouts)
-        payload = {**payload, "stream": True}
-        if self._reports_usage:
-            payload["stream_options"] = {"include_usage": True}
-        response = await self._open(path, payload, "text/event-stream", waits)
+        if in_one:
+            waits = _Waits(self.timeouts, self.timeouts.total_s)
+            response = await self._open(path, payload, "application/json", waits)
+        else:
+            waits = _Waits(self.timeouts)
+            payload = {**payload, "stream": True}
+            if self._reports_usage:
+                payload["stream_options"] = {"include_usage": True}
+            response = await self._open(path, payload, "text/event-stream", waits)
         whole = False
         try:
             if _media_type(response) == "application/json":
@@ -261,10 +270,11 @@ class _Waits:
     """How long is waited for the provider, and no longer: one timer for a whole answer, since one for each piece of it
     would cost more than reading it. Time that the reader of a stream takes is not the provider's."""
 
-    def __init__(self, timeouts: Timeouts) -> None:
+    def __init__(self, timeouts: Timeouts, first_s: float = 0.0) -> None:
+        """`first_s`: until the first event, if not what the timeouts say."""
         self._timeouts = timeouts
         self._loop = asyncio.get_running_loop()
-        self._limit_s = timeouts.first_token_s
+        self._limit_s = first_s or timeouts.first_token_s
         now = self._loop.time()
         self._deadline = now + timeouts.total_s
         self.due = min(now + self._limit_s, self._deadline)
