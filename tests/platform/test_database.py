@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from dizuo.core.errors import UserError
 from dizuo.platform import schema
@@ -91,3 +92,10 @@ def test_every_way_to_write_postgresql_means_the_same_driver(scheme: str) -> Non
     database = Database(f"{scheme}://anna:hunter2@db/dizuo")
     assert database.url == "postgresql+psycopg://anna:hunter2@db/dizuo"
     assert not database.is_sqlite
+
+
+def test_what_is_bound_to_a_statement_is_in_no_error(database: Database) -> None:
+    with pytest.raises(DBAPIError) as failed, database.write() as connection:
+        connection.execute(sa.text("INSERT INTO nowhere (prompt) VALUES (:prompt)"), {"prompt": "a private question"})
+    assert "nowhere" in str(failed.value)
+    assert "private" not in str(failed.value) + repr(failed.value)

@@ -19,7 +19,8 @@ class Database:
     """An engine with the project's rules: foreign keys on, one writer at a time on SQLite, short transactions.
 
     `read()` and `write()` give a connection inside a transaction. On SQLite `write()` takes the write lock at
-    once (BEGIN IMMEDIATE), so that a transaction never fails halfway because another wrote first.
+    once (BEGIN IMMEDIATE), so that a transaction never fails halfway because another wrote first. What is bound to a
+    statement (prompts, hashes of keys) is in no error and no log line.
     """
 
     def __init__(self, url: str) -> None:
@@ -93,7 +94,8 @@ def _sqlite_engine(url: str) -> sa.Engine:
         Path(file).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not os.path.exists(file):
             os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
-    engine = sa.create_engine(url, connect_args={"timeout": 60, "check_same_thread": False})
+    connect = {"timeout": 60, "check_same_thread": False}
+    engine = sa.create_engine(url, connect_args=connect, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
@@ -109,4 +111,4 @@ def _sqlite_engine(url: str) -> sa.Engine:
 
 
 def _postgres_engine(url: str) -> sa.Engine:
-    return sa.create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=10)
+    return sa.create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=10, hide_parameters=True)
