@@ -3,7 +3,8 @@
 import gzip
 import json
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,24 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("DIZUO_") and name != "DIZUO_DATA":
             monkeypatch.delenv(name)
+
+
+# Threads that write for an instance, and end when it is closed (platform/batched.py).
+_WRITERS = ("dizuo-ledger", "dizuo-traces", "dizuo-health", "dizuo-spans")
+_seen_in: dict[threading.Thread, str] = {}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None]:
+    """Fails where a folder of tests leaves an instance behind that nobody closed: it would go on writing to a database
+    that is gone. By folders, since that is how long the longest fixtures that open one last."""
+    yield
+    writers = [thread for thread in threading.enumerate() if thread.name in _WRITERS]
+    for thread in writers:
+        _seen_in.setdefault(thread, item.nodeid)
+    if nextitem is None or nextitem.path.parent != item.path.parent:
+        left = [f"{thread.name}, first seen in {_seen_in[thread]}" for thread in writers]
+        assert not left, f"instances were not closed: {left}"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -43,6 +43,7 @@ class House:
         self.settings = loaded.values
         self.setting_sources = loaded.sources
         self._environment = environment or {}
+        self._exports = False  # whether it was this one that began to send traces to a collector
         self._found_chats: tuple[int, Mapping[str, ChatModel]] = (0, {})  # as of that version of the database
 
     @classmethod
@@ -58,7 +59,7 @@ class House:
         if house.settings.otlp_endpoint:
             from dizuo.platform import telemetry
 
-            telemetry.configure_tracing(house.settings.otlp_endpoint)
+            house._exports = telemetry.configure_tracing(house.settings.otlp_endpoint)
         house.settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         migrate.upgrade(house.database, house.blobs, house.settings.home)
         return house
@@ -70,11 +71,21 @@ class House:
         self.close()
 
     def close(self) -> None:
-        """Stops the worker, if this process is it, and lets go of the database."""
-        with ExitStack() as closing:  # from the last to the first, each even where another fails
+        """Stops the worker, if this process is it, writes down what waits, and lets go of the database."""
+        # From the last to the first, each even where another fails. They stay in their places: what is still at work
+        # would else make new ones, which nobody closes.
+        with ExitStack() as closing:
+            if self._exports:
+                from dizuo.platform import telemetry
+
+                closing.callback(telemetry.stop_tracing)
+                self._exports = False
             for part in ("database", "traces", "models", "ledger", "gateway", "library", "jobs"):
-                if part in self.__dict__:
-                    closing.callback(self.__dict__.pop(part).close)
+                closing.callback(self._close, part)
+
+    def _close(self, part: str) -> None:
+        if part in self.__dict__:
+            self.__dict__[part].close()
 
     @once
     def database(self) -> Database:

@@ -2,6 +2,8 @@
 
 import logging
 import threading
+import time
+import weakref
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -16,13 +18,16 @@ _RETRY_S = 1.0
 class Batched(Generic[T]):
     """Hands what is added to `write`, from a thread of its own. Thread-safe; adding never waits for it.
 
-    What `write` raises is logged under the name, and the batch tried again.
+    A batch that `write` raises at is tried again; an outage is logged when it begins and when it is over. The thread
+    ends with `close`, and where nobody closed it, when nobody has this any more.
     """
 
     def __init__(self, name: str, write: Callable[[list[T]], None]) -> None:
         self._name = name
         self._write = write
         self._waiting: list[T] = []
+        self._lost = 0  # of the present outage
+        self._failing_since_s: float | None = None
         self._lock = threading.Lock()
         self._writing = threading.Lock()
         self._wanted = threading.Event()
@@ -33,8 +38,7 @@ class Batched(Generic[T]):
         with self._lock:
             self._waiting.append(item)
             if self._thread is None and not self._closing.is_set():
-                self._thread = threading.Thread(target=self._run, name=f"dizuo-{self._name}", daemon=True)
-                self._thread.start()
+                self._thread = self._started()
         if not self._wanted.is_set():
             self._wanted.set()
 
@@ -49,27 +53,60 @@ class Batched(Generic[T]):
                 self._write(items)
             except BaseException:
                 with self._lock:
-                    self._waiting = [*items, *self._waiting][-MOST_WAITING:]
+                    waiting = [*items, *self._waiting]
+                    self._waiting = waiting[-MOST_WAITING:]
+                    self._lost += len(waiting) - len(self._waiting)
                 raise
 
     def close(self) -> None:
-        """Writes what is waiting and ends the thread."""
+        """Writes what is waiting and ends the thread. What is added later is written by `flush` alone."""
         self._closing.set()
         self._wanted.set()
         with self._lock:
             thread = self._thread
-        if thread is not None:
+        if thread is not None and thread is not threading.current_thread():
             thread.join()
         self.flush()
 
-    def _run(self) -> None:
-        while not self._closing.is_set():
-            self._wanted.wait()
-            self._closing.wait(FLUSH_S)  # more will have come by then
-            self._wanted.clear()
-            try:
-                self.flush()
-            except Exception:
-                log.exception("the %s cannot be written; its rows wait", self._name)
-                self._wanted.set()
-                self._closing.wait(_RETRY_S)
+    def _started(self) -> threading.Thread:
+        wanted, closing = self._wanted, self._closing
+
+        def end(_gone: object) -> None:
+            closing.set()
+            wanted.set()
+
+        # Held by the thread only while it writes: through `write` it would else hold a whole instance for ever.
+        ref = weakref.ref(self, end)
+        thread = threading.Thread(target=_run, args=(ref, wanted, closing), name=f"dizuo-{self._name}", daemon=True)
+        thread.start()
+        return thread
+
+    def _flush_or_tell(self) -> bool:
+        """Writes what is waiting; whether that went well. Tells of an outage once, and of its end."""
+        try:
+            self.flush()
+        except Exception:
+            if self._failing_since_s is None:
+                self._failing_since_s = time.monotonic()
+                log.exception("the %s cannot be written; %d rows wait", self._name, len(self._waiting))
+            return False
+        if self._failing_since_s is not None:
+            seconds = time.monotonic() - self._failing_since_s
+            log.warning("the %s can be written again after %.0f s; rows lost: %d", self._name, seconds, self._lost)
+            self._failing_since_s, self._lost = None, 0
+        return True
+
+
+def _run(ref: "weakref.ref[Batched[T]]", wanted: threading.Event, closing: threading.Event) -> None:
+    while not closing.is_set():
+        wanted.wait()
+        closing.wait(FLUSH_S)  # more will have come by then
+        wanted.clear()
+        batched = ref()
+        if batched is None:
+            return
+        written = batched._flush_or_tell()
+        del batched
+        if not written:
+            wanted.set()
+            closing.wait(_RETRY_S)

@@ -225,16 +225,20 @@ _exporter: "_Exporter | None" = None
 _EXPORT_TIMEOUT_S = 5  # a collector that is gone must not hold up the end of a process
 
 
-def configure_tracing(endpoint: str) -> None:
-    """Sends traces to an OTLP/HTTP collector ("http://127.0.0.1:4318"); an empty endpoint leaves that off."""
+def configure_tracing(endpoint: str) -> bool:
+    """Sends traces to an OTLP/HTTP collector ("http://127.0.0.1:4318"); an empty endpoint leaves that off.
+
+    Whether that began now: whoever began it ends it (`stop_tracing`).
+    """
     global _exporter
     if not endpoint or _exporter is not None:
-        return
+        return False
     address = endpoint.rstrip("/")
     if not address.endswith("/v1/traces"):
         address += "/v1/traces"
     _exporter = _Exporter(address)
     atexit.register(stop_tracing)
+    return True
 
 
 def export(trace: Trace) -> None:
