@@ -1,6 +1,8 @@
 """Moderation by a local classifier and by a provider, and what else goes to providers whole."""
 
-from collections.abc import Iterator
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 
 import httpx
@@ -9,9 +11,10 @@ import openai
 import pytest
 import sqlalchemy as sa
 
+from dizuo.core.events import Event, TextDelta
 from dizuo.nn.heads import SequenceClassifier
 from dizuo.platform import schema
-from tests.api.conftest import Served, error_of
+from tests.api.conftest import Served, error_of, until
 from tests.api.upstream import Upstream
 from tests.tiny_models import save_bert, tiny_encoder
 
@@ -123,6 +126,58 @@ def test_vectors_ranks_and_continuations_come_from_a_provider_too(
         row = recorded(server, kind)[-1]
         assert (row.asked, row.status) == (name, "ok")
         assert row.prompt_tokens > 0
+
+
+def test_a_picture_whose_cost_nobody_tells_is_unpriced(server: Served, ai: openai.OpenAI, upstream: Upstream) -> None:
+    upstream.whole = {"images/generations": {"data": [{"url": "https://x.example/1.png"}]}}
+    ai.images.generate(model="stub/painter", prompt="a red cat")
+    row = recorded(server, "image")[-1]
+    assert (row.cost, row.estimated, row.prompt_tokens > 0) == (None, True, True)
+
+
+def test_a_client_that_leaves_a_picture_has_used_what_was_asked(
+    server: Served, client: httpx.Client, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dizuo.gateway import remote_calls
+
+    left = threading.Event()
+
+    async def never(*_: Any) -> dict[str, Any]:
+        try:
+            await asyncio.sleep(60)
+            raise AssertionError
+        finally:
+            left.set()
+
+    monkeypatch.setattr(remote_calls, "draw", never)
+    before = len(recorded(server, "image"))
+    with pytest.raises(httpx.ReadTimeout):
+        client.post("/v1/images/generations", json={"model": "stub/x", "prompt": "a red cat"}, timeout=0.3)
+    assert left.wait(5)
+    until(lambda: len(recorded(server, "image")) > before)
+    row = recorded(server, "image")[-1]
+    assert (row.status, row.estimated, row.prompt_tokens > 0, row.cost) == ("cancelled", True, True, None)
+
+
+def test_a_continuation_left_midway_counts_what_was_written(
+    server: Served, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Endless:
+        name = "stub/endless"
+
+        async def complete(self, _prompt: Any, **_options: Any) -> AsyncGenerator[Event, None]:
+            while True:
+                yield TextDelta(text="on and on ")
+                await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(server.house.models, "completion", lambda _name: Endless())
+    before = len(recorded(server, "completion"))
+    body = {"model": "stub/endless", "prompt": "Go", "stream": True}
+    with client.stream("POST", "/v1/completions", json=body) as answer:
+        next(answer.iter_lines())
+    until(lambda: len(recorded(server, "completion")) > before)
+    row = recorded(server, "completion")[-1]
+    assert (row.status, row.estimated, row.completion_tokens >= 3) == ("cancelled", True, True)
 
 
 def recorded(server: Served, kind: str) -> list[Any]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -31,6 +32,9 @@ class Process:
         self.ledger = Ledger(database, self.prices.cost, lambda row: self.limits.count(row))
         self.limits = Limits(database, self.prices, self.ledger.flush)
 
+    def close(self) -> None:
+        self.ledger.close()
+
     def spend(self, model: str = "paid/x", tokens: int = 100_000) -> None:
         with self.ledger.recorded("chat", model) as call:
             self.limits.freshen()
@@ -44,7 +48,7 @@ def process(database: Database) -> Iterator[Process]:
     made = Process(database)
     made.prices.set("paid/*", 1, 10)  # 100,000 tokens written take 1 USD
     yield made
-    made.ledger.close()
+    made.close()
 
 
 @pytest.fixture
@@ -77,8 +81,11 @@ def test_another_process_and_the_next_start_know_what_was_spent(
     process.limits.set("all", budget=1, period="total")
     process.spend()
     process.ledger.flush()
-    with pytest.raises(BudgetSpent, match="This instance has spent its budget of 1 USD"):
-        Process(database).spend()
+    with (
+        closing(Process(database)) as other,
+        pytest.raises(BudgetSpent, match="This instance has spent its budget of 1 USD"),
+    ):
+        other.spend()
 
 
 def test_money_of_another_currency_counts_by_the_rate(process: Process, trace: Trace) -> None:
@@ -111,8 +118,8 @@ def test_tokens_a_minute_count_what_others_used_and_prompts_under_way(
         process.limits.admitted().__enter__()
     process.spend(tokens=1_000)
     process.ledger.flush()
-    with pytest.raises(TooMany, match="1000 tokens a minute"):
-        Process(database).spend()
+    with closing(Process(database)) as other, pytest.raises(TooMany, match="1000 tokens a minute"):
+        other.spend()
 
 
 def test_calls_at_once_end_whatever_ends_them(process: Process, trace: Trace) -> None:

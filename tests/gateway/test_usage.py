@@ -3,14 +3,14 @@
 import asyncio
 import csv
 import io
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 
 import pytest
 
 from dizuo.core import effort, traces
 from dizuo.core.errors import UserError
-from dizuo.core.events import Done, Event, TextDelta, UsageReported
+from dizuo.core.events import Done, Event, Failed, TextDelta, UsageReported
 from dizuo.core.messages import Message, Usage
 from dizuo.gateway.ledger import Ledger
 from dizuo.gateway.metered import MeteredModel
@@ -26,7 +26,7 @@ class Silent:
 
     name = "silent/x"
 
-    async def stream(self, _messages: Any, **_options: Any) -> AsyncGenerator[Event, None]:
+    async def stream(self, messages: Any, **options: Any) -> AsyncGenerator[Event, None]:
         for _n in range(10):
             yield TextDelta(text="Paris is it. ")
         yield Done()
@@ -49,8 +49,10 @@ class Asked:
 
 
 @pytest.fixture
-def asked(database: Database) -> Asked:
-    return Asked(database)
+def asked(database: Database) -> Iterator[Asked]:
+    made = Asked(database)
+    yield made
+    made.ledger.close()
 
 
 def test_sums_are_by_model_user_app_and_day_and_money_by_currency(asked: Asked, database: Database) -> None:
@@ -106,7 +108,7 @@ def test_tokens_that_nobody_reports_are_estimated_also_when_the_caller_leaves(as
 
 def test_reported_tokens_are_taken_as_they_are(asked: Asked) -> None:
     class Reporting(Silent):
-        async def stream(self, _messages: Any, **_options: Any) -> AsyncGenerator[Event, None]:
+        async def stream(self, messages: Any, **options: Any) -> AsyncGenerator[Event, None]:
             yield TextDelta(text="Paris")
             yield UsageReported(usage=Usage(prompt_tokens=3, completion_tokens=1))
             yield Done()
@@ -142,3 +144,32 @@ def test_processor_time_is_told_to_whoever_counts_it() -> None:
         with effort.counted() as inner:
             effort.took(2.0)
     assert (outer.cpu_s, inner.cpu_s) == (1.0, 2.0)
+
+
+def test_an_answer_that_broke_off_has_failed_though_its_reader_stops_there(asked: Asked) -> None:
+    class Broken(Silent):
+        async def stream(self, messages: Any, **options: Any) -> AsyncGenerator[Event, None]:
+            yield TextDelta(text="Par")
+            yield Failed(code="model_down", message="cut off")
+
+    async def ask() -> None:
+        events = MeteredModel(Broken(), asked.ledger).stream(HELLO)
+        await anext(events)
+        await anext(events)
+        await events.aclose()
+
+    asyncio.run(ask())
+    assert asked.book.report().total.failed == 1
+
+
+def test_what_no_database_can_hold_keeps_no_other_row_waiting(asked: Asked) -> None:
+    asked.call("a/\0\ud800" + "x" * 200, 2**40, app="\0", error="e" * 99)
+    asked.call("a/next")
+    assert asked.book.report().total.calls == 2
+
+
+def test_what_is_charged_by_the_piece_is_no_gift(asked: Asked) -> None:
+    asked.call("a/painter", 0, unpriced=True)
+    asked.call("a/painter", 5, unpriced=True)
+    total = asked.book.report().total
+    assert (total.unpriced, total.costs) == (2, {})

@@ -23,6 +23,7 @@ from dizuo.core.errors import UserError
 from dizuo.core.events import Done, Event, Failed, TextDelta, UsageReported
 from dizuo.core.messages import TokenLogprob, Usage
 from dizuo.core.protocols import CompletionModel
+from dizuo.gateway.estimate import text_tokens, tokens_of
 from dizuo.wiring import House
 
 routes = router("/v1", "OpenAI protocol")
@@ -105,8 +106,7 @@ async def complete_text(asked: CompletionRequest, request: Request, house: TheHo
     Choices are numbered prompt by prompt, n for each. An error midway is a last event whose data is an `error` object.
     """
     _check(asked)
-    model = await run_in_threadpool(house.models.completion, asked.model)
-    made = _Making(asked, model)
+    made = _Making(asked)
     events = made.recorded(house)
     if asked.stream:
         with_usage = asked.stream_options is not None and asked.stream_options.include_usage
@@ -147,7 +147,8 @@ class _Choice:
         self._offset = 0
         self.text = ""
         self.tokens: list[TokenLogprob] = []
-        self.usage = Usage()
+        self.size_bytes = 0  # of all that came
+        self.usage: Usage | None = None
         self.finish_reason: str | None = None
 
     def take(self, event: Event) -> None:
@@ -155,6 +156,7 @@ class _Choice:
             case TextDelta(text=text, tokens=tokens):
                 self.text += text
                 self.tokens += tokens
+                self.size_bytes += len(text.encode("utf-8", "surrogatepass"))
             case UsageReported(usage=usage):
                 self.usage = usage
             case Done(finish_reason=reason):
@@ -202,35 +204,45 @@ def _top(token: TokenLogprob) -> dict[str, float]:
 class _Making:
     """The answer to one request."""
 
-    def __init__(self, asked: CompletionRequest, model: CompletionModel) -> None:
+    def __init__(self, asked: CompletionRequest) -> None:
         self._asked = asked
-        self._model = model
         self._id = f"cmpl-{secrets.token_hex(12)}"
         self._created = int(time.time())
         self._n = asked.n or 1
         self._prompts = asked.prompts()
         self._choices = [_Choice(i, asked.logprobs) for i in range(self._n * len(self._prompts))]
 
-    def streams(self) -> list[AsyncIterator[Event]]:
+    def _streams(self, model: CompletionModel) -> list[AsyncIterator[Event]]:
         """One stream of events a choice, in order. With a seed, each of the n choices has one of its own."""
         options = self._asked.options()
         seed = options.get("seed")
         return [
-            self._model.complete(prompt, **options | ({} if seed is None else {"seed": seed + i}))
+            model.complete(prompt, **options | ({} if seed is None else {"seed": seed + i}))
             for prompt in self._prompts
             for i in range(self._n)
         ]
 
     async def recorded(self, house: House) -> AsyncGenerator[tuple[int, Event], None]:
         """The events of all choices as they come, each with the number of its choice; one call in the ledger."""
-        with house.gateway.call("completion", self._asked.model) as call:
-            async with aclosing(_merged(self.streams())) as events:
-                async for index, event in events:
-                    self._choices[index].take(event)
-                    if isinstance(event, Failed):
-                        call.status, call.error = "failed", event.code
-                    yield index, event
-            call.usage = self._usage()
+        prompts = sum(text_tokens(one) if isinstance(one, str) else len(one) for one in self._prompts)
+        with house.gateway.call("completion", self._asked.model, prompts) as call:
+            model = await run_in_threadpool(house.models.completion, self._asked.model)
+            try:
+                async with aclosing(_merged(self._streams(model))) as events:
+                    async for index, event in events:
+                        self._choices[index].take(event)
+                        if isinstance(event, Failed):
+                            call.status, call.error = "failed", event.code
+                        yield index, event
+            finally:  # also where the caller leaves before the end, where the reports come
+                call.usage = self._usage()
+                if written := sum(one.size_bytes for one in self._choices if one.usage is None):
+                    call.estimated = True
+                    counted = {
+                        "prompt_tokens": call.usage.prompt_tokens or prompts,
+                        "completion_tokens": call.usage.completion_tokens + tokens_of(written),
+                    }
+                    call.usage = call.usage.model_copy(update=counted)
 
     async def whole(self, request: Request, events: AsyncGenerator[tuple[int, Event], None]) -> Any:
         async with aclosing(events):
@@ -261,7 +273,7 @@ class _Making:
 
     def _usage(self) -> Usage:
         """A prompt counts once, however often it is continued."""
-        each = [choice.usage for choice in self._choices]
+        each = [choice.usage or Usage() for choice in self._choices]
         once = each[:: self._n]
         return Usage(
             prompt_tokens=sum(usage.prompt_tokens for usage in once),

@@ -16,7 +16,9 @@ from dizuo.api.replies import WISHES
 from dizuo.api.requests import RequestBody, Text, Words
 from dizuo.core.errors import NotFound
 from dizuo.core.messages import Usage
+from dizuo.gateway.estimate import text_tokens
 from dizuo.gateway.local_folders import HUB_PREFIX, PREFIX
+from dizuo.wiring import House
 
 routes = router("/v1", "OpenAI protocol")
 
@@ -49,8 +51,8 @@ class DrawnImage(BaseModel):
 class DrawnUsage(BaseModel):
     model_config = ConfigDict(extra="allow")
 
-    input_tokens: int = 0
-    output_tokens: int = 0
+    input_tokens: Annotated[int, Field(ge=0)] = 0
+    output_tokens: Annotated[int, Field(ge=0)] = 0
     total_tokens: int = 0
 
 
@@ -74,16 +76,22 @@ async def draw(asked: ImageRequest, request: Request, house: TheHouse) -> Any:
             name=asked.model,
             param="model",
         )
-    endpoint = await run_in_threadpool(house.models.endpoint, asked.model)
-    from dizuo.gateway import remote_calls
+    return await streams.unless_gone(request, _drawn(asked, house))
 
+
+async def _drawn(asked: ImageRequest, house: House) -> Images:
     payload = asked.model_dump(mode="json", exclude={"model"}, exclude_none=True)
-    with house.gateway.call("image", asked.model) as call:
-        found = await streams.unless_gone(request, remote_calls.draw(endpoint, payload))
+    with house.gateway.call("image", asked.model, text_tokens(asked.prompt)) as call:
+        endpoint = await run_in_threadpool(house.models.endpoint, asked.model)
+        from dizuo.gateway import remote_calls
+
+        call.unpriced = True  # until it says what it took: pictures are charged by the piece, too
+        found = await remote_calls.draw(endpoint, payload)
         try:
             made = Images.model_validate({"created": int(time.time()), **found})
         except ValidationError as error:
             raise endpoint.gibberish("images") from error
         if made.usage is not None:
             call.usage = Usage(prompt_tokens=made.usage.input_tokens, completion_tokens=made.usage.output_tokens)
+            call.unpriced = False
     return made

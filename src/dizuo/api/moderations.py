@@ -18,6 +18,7 @@ from dizuo.api.replies import WISHES
 from dizuo.api.requests import RequestBody, Text
 from dizuo.api.work import in_thread
 from dizuo.core.errors import UserError
+from dizuo.gateway.estimate import texts_tokens
 from dizuo.gateway.local_folders import HUB_PREFIX, PREFIX
 from dizuo.wiring import House
 
@@ -66,12 +67,16 @@ async def moderate(asked: ModerationRequest, request: Request, house: TheHouse) 
         )
     if name.startswith((PREFIX, HUB_PREFIX)):
         return await in_thread(request, lambda: _by_labels(asked, name, house))
-    endpoint = await run_in_threadpool(house.models.endpoint, name)
-    from dizuo.gateway import remote_calls
+    return await streams.unless_gone(request, _by_provider(asked, name, house))
 
+
+async def _by_provider(asked: ModerationRequest, name: str, house: House) -> Moderation:
     payload = asked.model_dump(mode="json", exclude={"model"}, exclude_none=True)
-    with house.gateway.call("moderation", name):
-        found = await streams.unless_gone(request, remote_calls.moderate(endpoint, payload))
+    with house.gateway.call("moderation", name, texts_tokens(_words(asked))):
+        endpoint = await run_in_threadpool(house.models.endpoint, name)
+        from dizuo.gateway import remote_calls
+
+        found = await remote_calls.moderate(endpoint, payload)
         try:
             return Moderation(id=_id(found), model=name, results=found["results"])
         except ValidationError as error:
@@ -82,9 +87,8 @@ def _by_labels(asked: ModerationRequest, name: str, house: House) -> Moderation:
     from dizuo.gateway.moderation import verdicts
 
     texts = _texts(asked, name)
-    classifier = house.models.classifier(name)
-    with house.gateway.call("moderation", name):
-        found = verdicts(classifier, texts)
+    with house.gateway.call("moderation", name, texts_tokens(texts)):
+        found = verdicts(house.models.classifier(name), texts)
     results = [
         ModerationResult(
             flagged=one.flagged,
@@ -98,17 +102,20 @@ def _by_labels(asked: ModerationRequest, name: str, house: House) -> Moderation:
 
 
 def _texts(asked: ModerationRequest, name: str) -> list[str]:
-    if isinstance(asked.input, str):
-        return [asked.input]
-    if any(isinstance(one, ImageUrlPart) for one in asked.input):
+    if isinstance(asked.input, list) and any(isinstance(one, ImageUrlPart) for one in asked.input):
         raise UserError(
             "The model {name} reads text and no pictures. Leave them out, or ask a model that sees.",
             name=name,
             param="input",
         )
-    if any(isinstance(one, TextPart) for one in asked.input):  # parts of one thing
-        return ["\n".join(one.text if isinstance(one, TextPart) else str(one) for one in asked.input)]
-    return [one for one in asked.input if isinstance(one, str)]
+    of_one_thing = isinstance(asked.input, list) and any(isinstance(one, TextPart) for one in asked.input)
+    return ["\n".join(_words(asked))] if of_one_thing else _words(asked)
+
+
+def _words(asked: ModerationRequest) -> list[str]:
+    """All text of it."""
+    given = [asked.input] if isinstance(asked.input, str) else asked.input
+    return [one.text if isinstance(one, TextPart) else one for one in given if not isinstance(one, ImageUrlPart)]
 
 
 def _id(found: Mapping[str, Any]) -> str:

@@ -28,6 +28,7 @@ from dizuo.core import traces
 from dizuo.core.errors import NotFound
 from dizuo.core.events import Event, Failed, TextDelta, ToolCalled
 from dizuo.core.messages import TokenLogprob, ToolCall, Usage
+from dizuo.gateway.estimate import texts_tokens
 from dizuo.platform.catalogue import translate
 from dizuo.wiring import House
 
@@ -201,9 +202,9 @@ async def embed(asked: EmbeddingRequest, request: Request, house: TheHouse) -> A
 
 def _embedded(asked: EmbeddingRequest, house: House) -> dict[str, Any]:
     """As `openai_types.EmbeddingList` describes it."""
-    embedder = house.models.embedder(asked.model)
     texts = [asked.input] if isinstance(asked.input, str) else asked.input
-    with house.gateway.call("embedding", asked.model) as call:
+    with house.gateway.call("embedding", asked.model, texts_tokens(texts)) as call:
+        embedder = house.models.embedder(asked.model)
         vectors = embedder.embed(texts)
         tokens = sum(embedder.count_tokens(text) for text in texts)
         call.usage = Usage(prompt_tokens=tokens)

@@ -15,6 +15,7 @@ from dizuo.api.requests import RequestBody, Text, Words
 from dizuo.api.work import in_thread
 from dizuo.core.errors import TooLarge
 from dizuo.core.messages import Usage
+from dizuo.gateway.estimate import texts_tokens
 from dizuo.wiring import House
 
 routes = router("/v1", "OpenAI protocol")
@@ -71,8 +72,9 @@ async def rerank(asked: RerankRequest, request: Request, house: TheHouse) -> Any
 
 
 def _ranked(asked: RerankRequest, house: House) -> RerankAnswer:
-    reranker, texts = house.models.reranker(asked.model), asked.texts()
-    with house.gateway.call("rerank", asked.model) as call:
+    texts = asked.texts()
+    with house.gateway.call("rerank", asked.model, texts_tokens([asked.query, *texts])) as call:
+        reranker = house.models.reranker(asked.model)
         scores = reranker.score(asked.query, texts)
         tokens = reranker.count_tokens(asked.query) + sum(map(reranker.count_tokens, texts))
         call.usage = Usage(prompt_tokens=tokens)

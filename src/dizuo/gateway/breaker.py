@@ -264,7 +264,7 @@ class Health:
 
         self._changes.add(
             {
-                "model": model.name[:128],
+                "model": schema.storable(model.name)[:128],
                 "open_until": moment(model.open_until),
                 "paused_until": moment(model.paused_until),
                 "trips": model.trips,

@@ -4,7 +4,7 @@ English comes out at one token for four letters, Chinese at three for four chara
 tokenizers of today's models count for prose.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from dizuo.core.messages import ImagePart, Message
 
@@ -20,6 +20,11 @@ def tokens_of(size_bytes: int) -> int:
 def text_tokens(text: str) -> int:
     """Tokens of a text, about."""
     return tokens_of(len(text.encode("utf-8", "surrogatepass")))
+
+
+def texts_tokens(texts: Iterable[str]) -> int:
+    """Tokens of several texts, about."""
+    return sum(map(text_tokens, texts))
 
 
 def prompt_tokens(messages: Sequence[Message]) -> int:

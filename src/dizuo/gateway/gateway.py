@@ -97,18 +97,29 @@ class Gateway:
         return RoutedModel(route.name, targets, self._health, fallbacks=fallbacks, options=route.options)
 
     @contextmanager
-    def call(self, kind: CallKind, name: str) -> Iterator[Call]:
-        """Around a call of a model that is no chat: held to the limits, traced, and written to the ledger."""
+    def call(self, kind: CallKind, name: str, tokens: int = 0) -> Iterator[Call]:
+        """Around a call of a model that is no chat: held to the limits, traced, and written to the ledger.
+
+        The prompt has about so many tokens. That is what it took where nobody reports it: a provider that is silent, or
+        a caller who leaves before the report.
+        """
         with traces.model_span(kind, name) as span, self._ledger.recorded(kind, name) as call:
             check_allowed(name)
             self.limits.freshen()
-            with self.limits.admitted(), effort.counted() as spent:
+            with self.limits.admitted(tokens), effort.counted() as spent:
+                failed = False
                 try:
                     yield call
+                except Exception:
+                    failed = True
+                    raise
                 finally:
+                    if tokens and not failed and not call.usage.total_tokens:
+                        call.usage, call.estimated = call.usage.model_copy(update={"prompt_tokens": tokens}), True
                     if spent.cpu_s:
                         call.usage = call.usage.model_copy(update={"cpu_s": call.usage.cpu_s + spent.cpu_s})
-            span.attributes["gen_ai.usage.input_tokens"] = call.usage.prompt_tokens
+                    span.attributes["gen_ai.usage.input_tokens"] = call.usage.prompt_tokens
+                    span.attributes["gen_ai.usage.output_tokens"] = call.usage.completion_tokens
 
     def check_allowed(self, name: str) -> None:
         """Raises NotAllowed for a chat model that the key of the present request may not ask; the ledger has it."""

@@ -29,6 +29,8 @@ class Call:
     attempts: int = 1
     usage: Usage = field(default_factory=Usage)
     estimated: bool = False  # the tokens, since nobody reported them
+    whole: bool = False  # its end was said: whoever leaves then has missed nothing
+    unpriced: bool = False  # it cost more than its tokens tell, such as a picture
     first_s: float | None = None
 
 
@@ -65,7 +67,8 @@ class Ledger:
             call.status, call.error = "failed", type(error).__name__[:32]
             raise
         except BaseException:  # the caller has gone: a task that is cancelled, a stream that is closed
-            call.status = "cancelled"
+            if call.status == "ok" and not call.whole:
+                call.status = "cancelled"
             raise
         finally:
             self._add(call, time.perf_counter() - began)
@@ -79,30 +82,33 @@ class Ledger:
         self._rows.close()
 
     def _add(self, call: Call, total_s: float) -> None:
-        trace = traces.current.get()
-        cost, currency = self._price(call.model, call.usage)
-        if call.cache or not call.attempts or not (call.usage.total_tokens or call.usage.cpu_s):
+        trace, usage = traces.current.get(), call.usage
+        cost, currency = self._price(call.model, usage)
+        if call.unpriced:
+            cost = None
+        elif call.cache or not call.attempts or not (usage.total_tokens or usage.cpu_s):
             cost = 0.0  # nobody was asked, or nothing was done
         row: dict[str, Any] = {
             "trace_id": trace.id if trace else "",
             "at": schema.now(),
             "user_id": trace.user_id if trace else None,
             "key_id": trace.key_id if trace else None,
-            "app": (trace.app if trace else "")[:128],
+            # One row that cannot be written would keep all others waiting.
+            "app": schema.storable(trace.app if trace else "")[:128],
             "kind": call.kind,
-            "asked": call.asked[:128],
-            "model": call.model[:128],
+            "asked": schema.storable(call.asked)[:128],
+            "model": schema.storable(call.model)[:128],
             "status": call.status,
-            "error": call.error,
+            "error": schema.storable(call.error)[:32],
             "cache": call.cache,
             "attempts": call.attempts,
-            "prompt_tokens": call.usage.prompt_tokens,
-            "completion_tokens": call.usage.completion_tokens,
-            "cached_tokens": call.usage.cached_tokens,
+            "prompt_tokens": min(usage.prompt_tokens, schema.LARGEST),
+            "completion_tokens": min(usage.completion_tokens, schema.LARGEST),
+            "cached_tokens": min(usage.cached_tokens, schema.LARGEST),
             "estimated": call.estimated,
             "cost": cost,
             "currency": currency,
-            "cpu_s": call.usage.cpu_s,
+            "cpu_s": usage.cpu_s,
             "first_s": call.first_s,
             "total_s": total_s,
         }

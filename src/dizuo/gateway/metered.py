@@ -57,6 +57,7 @@ class MeteredModel:
                             span.attributes["gen_ai.usage.input_tokens"] = usage.prompt_tokens
                             span.attributes["gen_ai.usage.output_tokens"] = usage.completion_tokens
                         case Done(finish_reason=reason):
+                            call.whole = True
                             span.attributes["gen_ai.response.finish_reasons"] = reason
                         case Failed(code=code):
                             call.status, call.error = "failed", code

@@ -37,6 +37,14 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
+LARGEST = 2**31 - 1  # number that every database holds in an Integer
+
+
+def storable(text: str) -> str:
+    """The text without what neither UTF-8 nor PostgreSQL can hold: halves of a surrogate pair, and NUL."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "")
+
+
 # --- identity -------------------------------------------------------------------------------------------------
 
 users = Table(

@@ -224,17 +224,17 @@ def _row(trace: Trace) -> dict[str, Any]:
     return {
         "id": trace.id,
         "at": datetime.fromtimestamp(trace.start_ns / 1e9, UTC).isoformat(timespec="microseconds"),
-        "name": _storable(trace.name)[:64],
+        "name": schema.storable(trace.name)[:64],
         "face": trace.face,
         "user_id": trace.user_id,
         "key_id": trace.key_id,
-        "app": _storable(trace.app)[:128],
-        "model": _storable(model or aside)[:128],
+        "app": schema.storable(trace.app)[:128],
+        "model": schema.storable(model or aside)[:128],
         "status": trace.status or "ok",
         "error": trace.error[:64],
         "total_s": (trace.end_ns - trace.start_ns) / 1e9,
-        "prompt_tokens": read,
-        "completion_tokens": written,
+        "prompt_tokens": min(read, schema.LARGEST),
+        "completion_tokens": min(written, schema.LARGEST),
         "spans": list(_span_rows(trace)),
     }
 
@@ -257,7 +257,7 @@ def _span_rows(trace: Trace) -> Iterator[list[Any]]:
             attributes["dizuo.spans_dropped"] = trace.dropped
         end_ns = one.end_ns or trace.end_ns
         yield [
-            _storable(one.name)[:64],
+            schema.storable(one.name)[:64],
             one.start_ns - trace.start_ns,
             max(0, end_ns - one.start_ns),
             None if parent is None else numbers[id(parent)],
@@ -267,12 +267,7 @@ def _span_rows(trace: Trace) -> Iterator[list[Any]]:
 
 
 def _told(value: Attribute) -> Attribute:
-    return _storable(value)[:_MOST_ATTRIBUTE] if isinstance(value, str) else value
-
-
-def _storable(text: str) -> str:
-    """The text without what neither UTF-8 nor PostgreSQL can hold: halves of a surrogate pair, and NUL."""
-    return text.encode("utf-8", "replace").decode().replace("\0", "")
+    return schema.storable(value)[:_MOST_ATTRIBUTE] if isinstance(value, str) else value
 
 
 def _select(user_id: int | None) -> sa.Select[Any]:
