@@ -140,3 +140,31 @@ def test_a_key_is_made_with_an_end_and_rotated(client: httpx.Client, member: htt
         with server.client(secret) as one:
             assert one.get("/api/usage").status_code == 200
     error_of(client.post("/api/keys", json={"expires_at": "2020-01-01T00:00:00Z"}), 400)
+
+
+def test_a_key_that_may_do_less_hands_out_no_way_in(key_of: Callable[..., httpx.Client]) -> None:
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    for less in (key_of(expires_at=soon), key_of(models=["scripted/*"]), key_of(scopes=["read"])):
+        error_of(less.post("/api/users/owner/link"), 403)
+        error_of(less.post("/api/users", json={"name": "friend"}), 403)
+        error_of(less.get("/api/backup"), 403)
+    error_of(key_of(models=["scripted/*"]).delete("/api/limits/all"), 403)
+    error_of(key_of(models=["scripted/*"]).post("/api/trials", json={"model": "local/minilm"}), 403)
+
+
+def test_a_key_sees_the_models_that_it_may_ask_and_no_others(key_of: Callable[..., httpx.Client]) -> None:
+    bound = key_of(models=["local/minilm", "knowledge/hand*"])
+    assert {one["id"] for one in bound.get("/v1/models").json()["data"]} == {"local/minilm", "knowledge/handbook"}
+    assert bound.get("/v1/models/local/minilm").status_code == 200
+    message = error_of(bound.get("/v1/models/local/starter"), 404)["message"]
+    assert message.endswith("There are: local/minilm, knowledge/handbook.")
+
+
+def test_a_key_for_some_models_asks_a_knowledge_base_only_by_its_name(
+    paid: Served, key_of: Callable[..., httpx.Client]
+) -> None:
+    asked = {"question": "How many days of leave?"}
+    error_of(key_of(models=["scripted/*"]).post("/api/knowledge/handbook/ask", json=asked), 403)
+    assert key_of(models=["knowledge/*"]).post("/api/knowledge/handbook/ask", json=asked).status_code == 200
+    thread = paid.house.threads.create(paid.owner.id, "handbook", "leave")
+    error_of(key_of(models=["scripted/*"]).post(f"/api/threads/{thread.id}/again"), 403)

@@ -174,13 +174,29 @@ async def _user(request: Request) -> User:
 
 
 async def _owner(request: Request) -> User:
-    user: User = request.state.caller.user
+    caller: Caller = request.state.caller
+    user = caller.user
     if user.role != "owner":
         raise NotAllowed("Only the owner of this instance may do that; you are signed in as {name!r}.", name=user.name)
+    if caller.key is not None and caller.key.models is not None and request.method not in SAFE_METHODS:
+        # It could lift its own limits, or put another model behind a route that it may ask.
+        raise NotAllowed("A key for some models only changes nothing of this instance. Sign in to do that.")
     return user
+
+
+async def _unrestricted(request: Request) -> Caller:
+    caller: Caller = request.state.caller
+    if caller.key is not None and caller.key.restricted:  # else a key could make itself a better one
+        raise NotAllowed(
+            "A key that may do less than its user, or ends by itself, makes no keys, no links to sign in with and no "
+            "backups. Sign in to do that."
+        )
+    return caller
 
 
 TheHouse = Annotated[House, Depends(_house)]
 TheCaller = Annotated[Caller, Depends(_caller)]
 TheUser = Annotated[User, Depends(_user)]
 TheOwner = Annotated[User, Depends(_owner)]
+Unrestricted = Annotated[Caller, Depends(_unrestricted)]
+"""The caller, where a key may do all that its user may: for what hands out ways in."""

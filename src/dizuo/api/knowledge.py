@@ -208,6 +208,7 @@ async def ask(
 
     The events are those of `dizuo.core.events`: citation, text, usage, then done with the whole answer, or failed.
     """
+    house.gateway.check_allowed(f"knowledge/{name}")
     if asked.thread is None:
         await run_in_threadpool(house.library.get, name)
         events = house.answerer.ask(name, asked.question)

@@ -28,6 +28,7 @@ from dizuo.core import traces
 from dizuo.core.errors import NotFound
 from dizuo.core.events import Event, Failed, TextDelta, ToolCalled
 from dizuo.core.messages import TokenLogprob, ToolCall, Usage
+from dizuo.gateway.allowed import may_ask
 from dizuo.gateway.estimate import texts_tokens
 from dizuo.platform.catalogue import translate
 from dizuo.wiring import House
@@ -40,7 +41,8 @@ routes = router("/v1", "OpenAI protocol")
 
 @routes.get("/models")
 def list_models(request: Request, house: TheHouse) -> ModelList:
-    """Every model that can be asked, and every knowledge base. /api/models also lists those that cannot be used."""
+    """Every model and knowledge base that can be asked, with this key. /api/models also lists those that cannot be
+    used."""
     return ModelList(data=_models(request, house))
 
 
@@ -76,7 +78,7 @@ def _models(request: Request, house: House) -> list[Model]:
         )
         for k in house.library.list()
     ]
-    return models + bases
+    return [one for one in models + bases if may_ask(one.id)]
 
 
 # --- chat -----------------------------------------------------------------------------------------------------

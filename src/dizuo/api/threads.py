@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import Path, Query, Request
+from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel
 
 from dizuo.api import streams
@@ -75,6 +76,8 @@ def remove_thread(thread_id: ThreadId, house: TheHouse, user: TheUser) -> None:
 )
 async def answer_again(thread_id: ThreadId, request: Request, house: TheHouse, user: TheUser) -> Any:
     """The last question answered anew, in place of its answer. As events with `Accept: text/event-stream`."""
+    thread = await run_in_threadpool(house.threads.get, user.id, thread_id)
+    house.gateway.check_allowed(f"knowledge/{thread.knowledge}")
     events = converse(house.answerer, house.threads, user.id, thread_id)
     if "text/event-stream" in request.headers.get("accept", ""):
         frames = event_frames(await streams.begun(request, events))

@@ -13,7 +13,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from dizuo import doctor
-from dizuo.api.auth import TheHouse, TheOwner, router
+from dizuo.api.auth import TheHouse, TheOwner, Unrestricted, router
 from dizuo.api.errors import reader_language
 from dizuo.core.documents import Note
 from dizuo.platform.backup import SnapshotInfo
@@ -66,7 +66,7 @@ def examine(request: Request, house: TheHouse, owner: TheOwner) -> Examination:
     response_class=Response,
     responses={200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}},
 )
-def download_backup(house: TheHouse, owner: TheOwner) -> StreamingResponse:
+def download_backup(house: TheHouse, owner: TheOwner, _caller: Unrestricted) -> StreamingResponse:
     """Everything in one file, as `dizuo backup FILE` writes it. The server goes on meanwhile."""
     with tempfile.TemporaryDirectory(dir=house.settings.home, prefix="download-") as folder:
         path = Path(folder, "backup")

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import Path, Request
 from pydantic import BaseModel, Field
 
-from dizuo.api.auth import TheHouse, TheOwner, router
+from dizuo.api.auth import TheHouse, TheOwner, Unrestricted, router
 from dizuo.api.requests import Name, RequestBody
 from dizuo.platform.identity import User
 
@@ -37,14 +37,14 @@ def list_users(house: TheHouse, owner: TheOwner) -> UserList:
 
 
 @routes.post("", status_code=201)
-def create_user(new: NewUser, request: Request, house: TheHouse, owner: TheOwner) -> LoginLink:
+def create_user(new: NewUser, request: Request, house: TheHouse, owner: TheOwner, _caller: Unrestricted) -> LoginLink:
     """A member, with a one-time link to set a password with."""
     user = house.identity.create_user(new.name)
     return _link(request, house.identity.login_link(user.name), user)
 
 
 @routes.post("/{name}/link", status_code=201)
-def create_link(name: UserName, request: Request, house: TheHouse, owner: TheOwner) -> LoginLink:
+def create_link(name: UserName, request: Request, house: TheHouse, owner: TheOwner, _caller: Unrestricted) -> LoginLink:
     """A new one-time link, for a forgotten password. Links made before stop working."""
     token = house.identity.login_link(name)
     user = next(user for user in house.identity.users() if user.name == name)
