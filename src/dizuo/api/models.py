@@ -60,7 +60,7 @@ def add_model(new: NewModel, house: TheHouse, owner: TheOwner) -> Job:
 @trials.post("")
 async def ask_model(asked: ModelQuestion, house: TheHouse, _owner: TheOwner) -> Probe:
     """Asks a model one small question: whether it works, and how fast."""
-    return await probe(house.models, asked.model, asked.text)
+    return await probe(house.gateway, asked.model, asked.text)
 
 
 @routes.get("/{name:path}")

@@ -134,7 +134,7 @@ def try_(
     with terminal.house() as house, house.traces.traced("dizuo model test", "cli", user_id=house.identity.owner().id):
         info = house.models.get(model)
         with terminal.waiting(t("Loading the model…") if info.origin else t("Waiting for an answer…")):
-            found = asyncio.run(probe(house.models, info.name, text, passages or []))
+            found = asyncio.run(probe(house.gateway, info.name, text, passages or []))
     if terminal.as_json:
         terminal.show_json(found.model_dump(mode="json"))
         return

@@ -29,7 +29,7 @@ class Gateway:
     def __init__(
         self, models: "Models", ledger: Ledger, limits: Limits, routes: Routes, health: Health, cache: Cache
     ) -> None:
-        self._models = models
+        self.models = models
         self._ledger = ledger
         self.limits = limits
         self.routes = routes
@@ -49,14 +49,14 @@ class Gateway:
                 pass  # the catalogue of models says what there is
             else:
                 return self.wrapped(self._along(route), kept=kept)
-        return self.wrapped(self._models.chat(name), kept=kept)
+        return self.wrapped(self.models.chat(name), kept=kept)
 
     def list(self) -> "list[ModelInfo]":
         """The models and the routes that can be asked for by name."""
         from dizuo.gateway.models import ModelInfo
 
         routes = [ModelInfo(name=one.name, kind="chat", provider="route", note=one.note) for one in self.routes.list()]
-        return [*self._models.list(), *routes]
+        return [*self.models.list(), *routes]
 
     def health(self) -> "list[ModelHealth]":
         """How each remote model does that was asked lately: whether it is spared, and why."""
@@ -77,6 +77,11 @@ class Gateway:
         model = LimitedModel(model, self.limits)
         return MeteredModel(model, self._ledger)
 
+    def alone(self, name: str) -> "ChatModel":
+        """The chat model of that name, held to the limits and counted, but asked itself: no answer that was kept, no
+        second try, and also while it is spared. To try it."""
+        return MeteredModel(LimitedModel(self.models.chat(name), self.limits), self._ledger)
+
     def _along(self, route: Route) -> RoutedModel:
         """The models of a route. One that is gone since is left out; raises what is wrong where all are."""
         found: dict[str, Candidate] = {}
@@ -84,7 +89,7 @@ class Gateway:
         weights = {one.model: one.weight for one in route.targets} | dict.fromkeys(route.fallbacks, 1.0)
         for name, weight in weights.items():
             try:
-                model = self._models.chat(name)
+                model = self.models.chat(name)
             except UserError as error:
                 problem = problem or error
                 continue

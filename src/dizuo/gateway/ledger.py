@@ -13,7 +13,9 @@ from dizuo.platform import schema
 from dizuo.platform.batched import Batched
 from dizuo.platform.database import Database
 
-CallKind = Literal["chat", "completion", "embedding", "rerank", "moderation", "image"]
+CallKind = Literal[
+    "chat", "completion", "embedding", "rerank", "moderation", "image", "classification", "reading", "translation"
+]
 
 
 @dataclass(slots=True)

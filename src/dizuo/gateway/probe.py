@@ -10,12 +10,12 @@ from dizuo.core.events import Failed, TextDelta, UsageReported
 from dizuo.core.messages import Noun
 from dizuo.gateway.estimate import text_tokens
 from dizuo.gateway.local_folders import Kind
-from dizuo.gateway.trial import attempt, sample
+from dizuo.gateway.trial import attempt, mark_trial, sample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dizuo.gateway.models import Models
+    from dizuo.gateway.gateway import Gateway
 
 QUESTION = "What is the capital of France? Answer in one word."
 
@@ -39,15 +39,15 @@ class Probe(Noun):
     dimension: int | None = None
 
 
-async def probe(models: "Models", name: str, text: str = "", passages: "Sequence[str]" = ()) -> Probe:
+async def probe(gateway: "Gateway", name: str, text: str = "", passages: "Sequence[str]" = ()) -> Probe:
     """Asks a model once. Raises NotFound, UserError for one that cannot be used, and ModelError for what goes wrong."""
-    kind = (await asyncio.to_thread(models.get, name)).kind
+    kind = (await asyncio.to_thread(gateway.models.get, name)).kind
     text = text or (QUESTION if kind in ("chat", "embedding") else sample(kind))
     begun_s = time.monotonic()
     if kind == "embedding" and not passages:
-        return await _embedded(models, name, text, begun_s)
+        return await _embedded(gateway, name, text, begun_s)
     said, first_s, last_s, tokens = "", None, begun_s, None
-    async with aclosing(attempt(models, name, text, passages)) as events:
+    async with aclosing(attempt(gateway, name, text, passages)) as events:
         async for event in events:
             if isinstance(event, TextDelta):
                 last_s = time.monotonic()
@@ -75,8 +75,10 @@ async def probe(models: "Models", name: str, text: str = "", passages: "Sequence
     )
 
 
-async def _embedded(models: "Models", name: str, text: str, begun_s: float) -> Probe:
-    vector = (await asyncio.to_thread(models.embedder(name).embed, [text]))[0]
+async def _embedded(gateway: "Gateway", name: str, text: str, begun_s: float) -> Probe:
+    mark_trial()
+    with gateway.call("embedding", name, text_tokens(text)):
+        vector = (await asyncio.to_thread(gateway.models.embedder(name).embed, [text]))[0]
     start = ", ".join(f"{value:.3f}" for value in vector[:4])
     return Probe(
         model=name,

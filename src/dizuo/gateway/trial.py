@@ -1,20 +1,27 @@
-"""One try of a model, whatever its kind: what it makes of a text, as the events of a chat model."""
+"""One try of a model, whatever its kind: what it makes of a text, as the events of a chat model.
+
+It costs what any call costs, and stands in the ledger as one of the app `dizuo/trial`.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, cast
 
+from dizuo.core import traces
 from dizuo.core.documents import Note
 from dizuo.core.errors import UserError
-from dizuo.core.events import Done, Event, TextDelta
-from dizuo.core.messages import Message
+from dizuo.core.events import Done, Event, Failed, TextDelta, UsageReported
+from dizuo.core.messages import Message, Usage
+from dizuo.gateway.estimate import text_tokens, texts_tokens
+from dizuo.gateway.ledger import CallKind
 from dizuo.gateway.local_folders import Kind
 from dizuo.gateway.models import KIND_NAMES
 
 if TYPE_CHECKING:
-    from dizuo.gateway.models import Models
+    from dizuo.gateway.gateway import Gateway
 
+TRIAL_APP = "dizuo/trial"
 MAX_PIECES = 200  # of about a token each: enough to see how a model writes
 
 # What a model is asked when nobody says what.
@@ -40,22 +47,29 @@ def sample(kind: Kind) -> str:
     return _SAMPLES.get(kind, "")
 
 
+def mark_trial() -> None:
+    """Makes the request that is under way one of the app of trials, where it is no other's."""
+    if (trace := traces.current.get()) is not None:
+        trace.app = trace.app or TRIAL_APP
+
+
 async def attempt(
-    models: "Models", name: str, text: str = "", passages: Sequence[str] = ()
+    gateway: "Gateway", name: str, text: str = "", passages: Sequence[str] = ()
 ) -> AsyncGenerator[Event, None]:
     """TextDelta…, then Done or Failed. Models that do not write say their result as lines of text.
 
     `passages` are what vectors, rerankers and readers hold the text against. Raises NotFound, UserError for a model
     that cannot be used, and ModelError as chat models do.
     """
-    kind = models.get(name).kind
+    mark_trial()
+    kind = gateway.models.get(name).kind
     text = text or sample(kind)
     if kind == "chat":
-        events = models.chat(name).stream([Message(role="user", content=text)])
+        events = gateway.alone(name).stream([Message(role="user", content=text)])
     elif kind == "completion":
-        events = models.completion(name).complete(text)
+        events = _continued(gateway, name, text)
     else:
-        said = await asyncio.to_thread(_lines, models, name, kind, text, list(passages or _PASSAGES))
+        said = await asyncio.to_thread(_lines, gateway, name, kind, text, list(passages or _PASSAGES))
         yield TextDelta(text="\n".join(said))
         yield Done()
         return
@@ -70,18 +84,43 @@ async def attempt(
                 return
 
 
-def _lines(models: "Models", name: str, kind: Kind, text: str, passages: list[str]) -> list[str]:
-    ways: dict[str, Callable[[], list[str]]] = {
-        "embedding": lambda: _similar(models.embedder(name).embed([text, *passages]), passages),
-        "rerank": lambda: _ranked(models.reranker(name).score(text, passages), passages),
-        "classifier": lambda: [
-            f"{one.probability:.3f}  {one.name}" for one in models.classifier(name).classify([text])[0]
-        ],
-        "reader": lambda: [
-            f"{one.margin:+.2f}  {one.text or '-'}  ({passage})"
-            for one, passage in zip(models.reader(name).read(text, passages), passages, strict=True)
-        ],
-        "translation": lambda: models.translator(name).translate([text]),
+async def _continued(gateway: "Gateway", name: str, text: str) -> AsyncGenerator[Event, None]:
+    with gateway.call("completion", name, text_tokens(text)) as call:
+        written = 0
+        events = cast("AsyncGenerator[Event, None]", gateway.models.completion(name).complete(text))
+        async with aclosing(events) as stream:
+            async for event in stream:
+                if isinstance(event, TextDelta):  # until the model says it itself
+                    written += text_tokens(event.text)
+                    call.usage = Usage(prompt_tokens=text_tokens(text), completion_tokens=written)
+                    call.estimated = True
+                elif isinstance(event, UsageReported):
+                    call.usage, call.estimated = event.usage, False
+                elif isinstance(event, Failed):
+                    call.status, call.error = "failed", event.code
+                yield event
+
+
+def _lines(gateway: "Gateway", name: str, kind: Kind, text: str, passages: list[str]) -> list[str]:
+    models = gateway.models
+    ways: dict[str, tuple[CallKind, Callable[[], list[str]]]] = {
+        "embedding": (
+            "embedding",
+            lambda: _similar(models.embedder(name).embed([text, *passages]), passages),
+        ),
+        "rerank": ("rerank", lambda: _ranked(models.reranker(name).score(text, passages), passages)),
+        "classifier": (
+            "classification",
+            lambda: [f"{one.probability:.3f}  {one.name}" for one in models.classifier(name).classify([text])[0]],
+        ),
+        "reader": (
+            "reading",
+            lambda: [
+                f"{one.margin:+.2f}  {one.text or '-'}  ({passage})"
+                for one, passage in zip(models.reader(name).read(text, passages), passages, strict=True)
+            ],
+        ),
+        "translation": ("translation", lambda: models.translator(name).translate([text])),
     }
     if kind not in ways:
         raise UserError(
@@ -89,7 +128,10 @@ def _lines(models: "Models", name: str, kind: Kind, text: str, passages: list[st
             name=name,
             kind=Note(template=KIND_NAMES[kind]),
         )
-    return ways[kind]()
+    recorded_as, way = ways[kind]
+    read = [text] if kind in ("classifier", "translation") else [text, *passages]
+    with gateway.call(recorded_as, name, texts_tokens(read)):
+        return way()
 
 
 def _similar(vectors: Any, passages: list[str]) -> list[str]:

@@ -110,7 +110,7 @@ class _Model:
             assert isinstance(place, TextElement)
             said, shown_s = "", 0.0
             with page.house.traces.traced("model trial", "studio", user_id=page.user.id):
-                async with aclosing(attempt(page.house.models, self.name, text)) as events:
+                async with aclosing(attempt(page.house.gateway, self.name, text)) as events:
                     async for event in events:
                         if isinstance(event, TextDelta):
                             said += event.text
