@@ -138,12 +138,12 @@ class SignedInRoute(StrictRoute):
                 trace.key_id, trace.models = caller.key.id, caller.key.models
 
 
-def router(prefix: str, tag: str) -> APIRouter:
+def router(prefix: str, tag: str, route_class: type[SignedInRoute] = SignedInRoute) -> APIRouter:
     """A router whose every operation needs a key or a session, and says so in the OpenAPI description."""
     return APIRouter(
         prefix=prefix,
         tags=[tag],
-        route_class=SignedInRoute,
+        route_class=route_class,
         responses=ERROR_RESPONSES,
         dependencies=[Security(_BEARER), Security(_COOKIE)],
     )

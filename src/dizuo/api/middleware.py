@@ -46,6 +46,8 @@ _HEADERS = {
 }
 _API_HEADERS = {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'", "Cache-Control": "no-store"}
 _PAGE_HEADERS = {"Content-Security-Policy": "frame-ancestors 'none'; object-src 'none'; base-uri 'self'"}
+_RAW_API_HEADERS = Headers(_HEADERS | _API_HEADERS).raw
+_RAW_PAGE_HEADERS = Headers(_HEADERS | _PAGE_HEADERS).raw
 
 
 class Border:
@@ -67,7 +69,7 @@ class Border:
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            self._check_caller(scope, by_any_page=False)
+            self._check_caller(Headers(scope=scope), by_any_page=False)
         except UserError as error:
             logger.warning("websocket refused: %s", error)
             await receive()
@@ -76,7 +78,8 @@ class Border:
         await self.app(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        given = Headers(scope=scope).get("x-request-id", "")
+        asked = Headers(scope=scope)
+        given = asked.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
         token = telemetry.request_id.set(request_id)
@@ -94,8 +97,9 @@ class Border:
                 if trace is not None and leaves_a_row(trace):
                     headers[TRACE_HEADER] = trace.id
                     headers.update(trace.headers)
-                for name, value in (_HEADERS | (_API_HEADERS if is_api else _PAGE_HEADERS)).items():
-                    headers.setdefault(name, value)
+                said = {name for name, _value in headers.raw}
+                ours = _RAW_API_HEADERS if is_api else _RAW_PAGE_HEADERS
+                headers.raw.extend(one for one in ours if one[0] not in said)
             else:
                 whole = not message.get("more_body", False)
             await send(message)
@@ -103,12 +107,10 @@ class Border:
         try:
             # A page that sends a key was given it and leans on no cookie; what a page of another origin reads, the
             # browser keeps from it.
-            self._check_caller(
-                scope, by_any_page="authorization" in Headers(scope=scope) or scope["method"] in SAFE_METHODS
-            )
-            limited = _limited(receive, self._limit(scope), Headers(scope=scope))
+            self._check_caller(asked, by_any_page="authorization" in asked or scope["method"] in SAFE_METHODS)
+            limited = _limited(receive, self._limit(scope), asked)
             if scope["path"].startswith(_TRACED):
-                with self._traced(scope, request_id) as trace:
+                with self._traced(scope, asked) as trace:
                     try:
                         await self.app(scope, limited, send_marked)
                     finally:
@@ -128,13 +130,12 @@ class Border:
             self._record(scope, status or 499, time.perf_counter() - started_s)
             telemetry.request_id.reset(token)
 
-    def _traced(self, scope: Scope, request_id: str) -> AbstractContextManager[Trace]:
-        parent = adopted(Headers(scope=scope).get("traceparent", ""))
+    def _traced(self, scope: Scope, headers: Headers) -> AbstractContextManager[Trace]:
+        parent = adopted(headers.get("traceparent", ""))
         return self._traces.traced(f"{scope['method']} {scope['path']}", "api", parent=parent)
 
-    def _check_caller(self, scope: Scope, *, by_any_page: bool) -> None:
+    def _check_caller(self, headers: Headers, *, by_any_page: bool) -> None:
         """Refuses host names that are not ours (DNS rebinding) and, unless any page may, pages of other origins."""
-        headers = Headers(scope=scope)
         host = headers.get("host", "")
         name = _host_name(host)
         if name not in self._hosts and not _is_address(name):

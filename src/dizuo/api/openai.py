@@ -22,6 +22,7 @@ from dizuo.api.openai_types import (
     Model,
     ModelList,
 )
+from dizuo.api.plain import PlainRoute
 from dizuo.api.replies import STREAMS, WISHES, Reply, streamed, usage_of, whole
 from dizuo.api.work import in_thread
 from dizuo.core import traces
@@ -34,6 +35,7 @@ from dizuo.platform.catalogue import translate
 from dizuo.wiring import House
 
 routes = router("/v1", "OpenAI protocol")
+chat = router("/v1", "OpenAI protocol", PlainRoute)
 
 
 # --- models ---------------------------------------------------------------------------------------------------
@@ -84,7 +86,7 @@ def _models(request: Request, house: House) -> list[Model]:
 # --- chat -----------------------------------------------------------------------------------------------------
 
 
-@routes.post("/chat/completions", response_model=ChatCompletion, responses=STREAMS, dependencies=WISHES)
+@chat.post("/chat/completions", response_model=ChatCompletion, responses=STREAMS, dependencies=WISHES)
 async def complete(asked: ChatRequest, request: Request, house: TheHouse) -> Any:
     """A completion, whole or as server-sent `chat.completion.chunk` events ending with `[DONE]`.
 

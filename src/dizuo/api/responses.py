@@ -15,13 +15,14 @@ from fastapi.concurrency import run_in_threadpool
 
 from dizuo.api import errors, streams
 from dizuo.api.auth import TheHouse, router
+from dizuo.api.plain import PlainRoute
 from dizuo.api.replies import STREAMS, WISHES, Reply, streamed, whole
 from dizuo.api.responses_types import Response, ResponseRequest
 from dizuo.core import traces
 from dizuo.core.events import Done, Event, Failed, TextDelta, ToolCalled
 from dizuo.core.messages import ToolCall
 
-routes = router("/v1", "OpenAI protocol")
+routes = router("/v1", "OpenAI protocol", PlainRoute)
 
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 

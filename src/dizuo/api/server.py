@@ -68,6 +68,7 @@ def create_app(house: House, missing: Callable[[], Sequence[str]] = tuple) -> Fa
     nouns = (models, routes, providers, knowledge, threads, traces, jobs, trainings, keys, users)
     nouns += (session, config, upkeep, health)
     money = (usage, limits, prices, cache)
+    app.include_router(openai.chat)  # first: they are looked through in order
     for one in (openai, responses, completions, rerank, moderations, images, *nouns, *money):
         app.include_router(one.routes)
     app.include_router(session.doors)
