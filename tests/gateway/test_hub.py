@@ -75,7 +75,7 @@ def test_a_model_of_the_hub_is_fetched_listed_and_chats(made: Path, open_house: 
         assert (info.kind, info.provider, info.problem) == ("chat", "hf", None)
         assert COMMIT[:12] in str(info.note)
         assert house.models.card(NAME).endswith("# Tiny\n")
-        said = asyncio.run(probe(house.models, NAME))
+        said = asyncio.run(probe(house.gateway, NAME))
         assert said.said
         assert [one.name for one in house.models.list() if one.problem] == []
         assert house.models.remove(NAME).name == NAME
@@ -138,7 +138,7 @@ def test_a_folder_becomes_a_model_without_a_hub(tmp_path: Path, house: House) ->
     folder = save_bert(tmp_path / "folder", SentenceEncoder(tiny_encoder()))
     (folder / "old.bin").write_bytes(b"pickle")
     assert fetched(house, folder=folder).status == "done"
-    vector = asyncio.run(probe(house.models, NAME))
+    vector = asyncio.run(probe(house.gateway, NAME))
     assert (vector.kind, vector.dimension) == ("embedding", 16)
     assert not (house.settings.home / "models" / NAME / "old.bin").exists()
     with pytest.raises(UserError, match=r"no config\.json"):

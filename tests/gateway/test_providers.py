@@ -1,12 +1,14 @@
 """Providers: kept with their keys encrypted, asked for their models, found by the names of those."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from dizuo.core.errors import Conflict, ModelError, NotFound, UserError
+from dizuo.core.events import Event
+from dizuo.core.messages import Message
 from dizuo.gateway.listing import kind_of
 from dizuo.gateway.models import Models
 from dizuo.gateway.probe import probe
@@ -14,6 +16,7 @@ from dizuo.gateway.providers import Providers
 from dizuo.platform import schema
 from dizuo.platform.database import Database
 from dizuo.platform.secrets import Secrets
+from dizuo.wiring import House
 from tests.conftest import migrated
 from tests.openai_server import FakeProvider
 
@@ -218,13 +221,12 @@ def test_listed_models_are_in_the_catalogue_by_kind_and_others_can_be_asked_too(
         models.chat("deepseek/deepseek-chat")
 
 
-def test_a_model_of_each_kind_is_asked_where_its_provider_is(providers: Providers) -> None:
-    models = models_of(providers)
+def test_a_model_of_each_kind_is_asked_where_its_provider_is(house: House) -> None:
     with FakeProvider(key=KEY).serving() as server:
-        providers.add("acme", base_url=server.url, key=KEY)
-        found = asyncio.run(probe(models, "acme/tiny-chat"))
-        vector = asyncio.run(probe(models, "acme/text-embed-1"))
-        assert models.reranker("acme/rerank").score("q", ["a", "b"]) == [0.5, 0.5]
+        house.providers.add("acme", base_url=server.url, key=KEY)
+        found = asyncio.run(probe(house.gateway, "acme/tiny-chat"))
+        vector = asyncio.run(probe(house.gateway, "acme/text-embed-1"))
+        assert house.models.reranker("acme/rerank").score("q", ["a", "b"]) == [0.5, 0.5]
     assert (found.said, found.tokens, found.estimated) == ("Paris", 2, False)
     assert found.first_s is not None
     assert 0 < found.first_s <= found.seconds
@@ -232,22 +234,41 @@ def test_a_model_of_each_kind_is_asked_where_its_provider_is(providers: Provider
     assert {path for path, _headers, _body in server.asked} == {"/v1/chat/completions", "/v1/embeddings", "/v1/rerank"}
 
 
-def test_a_new_key_counts_from_the_next_call_on(providers: Providers) -> None:
-    models = models_of(providers)
+def test_a_new_key_counts_from_the_next_call_on(house: House) -> None:
     with FakeProvider(key=KEY).serving() as server:
-        providers.add("acme", base_url=server.url, key="sk-wrong-0123456789")
+        house.providers.add("acme", base_url=server.url, key="sk-wrong-0123456789")
         with pytest.raises(ModelError, match="refused the key"):
-            asyncio.run(probe(models, "acme/tiny-chat"))
-        providers.set_key("acme", KEY)
-        assert asyncio.run(probe(models, "acme/tiny-chat")).said == "Paris"
+            asyncio.run(probe(house.gateway, "acme/tiny-chat"))
+        house.providers.set_key("acme", KEY)
+        assert asyncio.run(probe(house.gateway, "acme/tiny-chat")).said == "Paris"
 
 
-def test_the_settings_go_before_a_provider_of_the_same_name(providers: Providers) -> None:
+def test_the_settings_go_before_a_provider_of_the_same_name(house: House) -> None:
     with FakeProvider().serving() as server:
-        providers.add("acme", base_url="http://127.0.0.1:9/v1")
-        models = Models("acme/tiny-chat", server.url, providers=lambda: providers)
-        assert asyncio.run(probe(models, "acme/tiny-chat")).said == "Paris"
-    assert [info.name for info in models.list() if info.provider == "acme"] == ["acme/tiny-chat"]
+        house.providers.add("acme", base_url="http://127.0.0.1:9/v1")
+        house.models = Models("acme/tiny-chat", server.url, providers=lambda: house.providers)
+        assert asyncio.run(probe(house.gateway, "acme/tiny-chat")).said == "Paris"
+    assert [info.name for info in house.models.list() if info.provider == "acme"] == ["acme/tiny-chat"]
+
+
+def test_parameters_reach_the_provider_of_an_entry_in_its_own_words(house: House) -> None:
+    with FakeProvider().serving() as server:
+        house.providers.add("mine", preset="ollama", base_url=server.url)
+        said = house.gateway.chat("mine/tiny-chat").stream(
+            [Message(role="user", content="Hi")], max_completion_tokens=7
+        )
+        asyncio.run(whole(said))
+        _path, _headers, body = server.asked[-1]
+        assert (body["max_tokens"], "max_completion_tokens" in body) == (7, False)
+        refused = house.gateway.chat("mine/tiny-chat").stream([Message(role="user", content="Hi")], user="anna")
+        with pytest.raises(UserError, match=r"ollama does not take the parameter user='anna'"):
+            asyncio.run(whole(refused))
+        assert len(server.asked) == 1
+
+
+async def whole(events: AsyncIterator[Event]) -> None:
+    async for _event in events:
+        pass
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,7 @@ class Models:
             return LocalChatModel(folder, self._engines)
         from dizuo.gateway.remote import RemoteModel
 
-        return self._remote(RemoteModel, name, "chat", "model (DIZUO_MODEL)")
+        return self._remote(RemoteModel, name, "chat", "model (DIZUO_MODEL)", in_dialect=True)
 
     def completion(self, name: str) -> "CompletionModel":
         """The model of that name as one that continues texts. Raises NotFound, and UserError for other kinds."""
@@ -247,8 +247,12 @@ class Models:
 
     # ----------------------------------------------------------------------------------------------------------
 
-    def _remote(self, make: "Callable[..., T]", name: str, kind: Kind, setting: str = "") -> T:
+    def _remote(
+        self, make: "Callable[..., T]", name: str, kind: Kind, setting: str = "", *, in_dialect: bool = False
+    ) -> T:
         access, where = self._reached(name, kind, setting)
+        if in_dialect:
+            where = {**where, "preset": access.preset}
         made_by = (make, name, access)
         if made_by not in self._made:
             if len(self._made) >= _MAX_MADE:
@@ -280,7 +284,7 @@ class Models:
                     "to its OpenAI-compatible endpoint, such as http://127.0.0.1:11434/v1.",
                     name=name,
                 )
-            return Access(base_url, self._api_key), {}
+            return Access(base_url, self._api_key, "" if self._base_url else provider), {}
         raise self._unknown(name, provider if model else "", kind, setting)
 
     def _has_provider(self, provider: str) -> bool:

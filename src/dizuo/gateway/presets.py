@@ -22,8 +22,9 @@ class Preset(Noun):
     key_page: str  # where a key is made
     docs: str  # the page that this was read from
     dated: str  # and the day
-    without: Sequence[str]  # parameters of the protocol that it refuses or passes over
+    without: Sequence[str]  # parameters that it refuses or passes over: NAME, or NAME=VALUE
     differs: Mapping[Language, str] | None  # what else is not as with others
+    renames: Mapping[str, str] = Field(default_factory=dict)  # parameters that have another name there
     lists_models: bool = True
     models_headers: Mapping[str, str] = Field(default_factory=dict)  # for its list of models, in place of the usual
 

@@ -65,6 +65,7 @@ class Access:
 
     base_url: str
     key: str
+    preset: str = ""  # the entry of the catalogue, or ""
 
     def __repr__(self) -> str:
         return f"Access({self.base_url!r})"
@@ -104,7 +105,7 @@ class Providers:
     def access(self, name: str) -> Access:
         """How a provider is reached. Raises NotFound, and UserError for a key that cannot be read."""
         row = self._row(name)
-        return Access(row.base_url, self._key(row))
+        return Access(row.base_url, self._key(row), row.preset)
 
     # --- changes ----------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from dizuo.core import traces
 from dizuo.core.errors import ModelError
 from dizuo.core.events import Done, Event, Failed, TextDelta, ToolCalled, UsageReported
 from dizuo.core.messages import ImagePart, Message
+from dizuo.gateway.dialect import dialect
 from dizuo.gateway.options import checked_options
 from dizuo.gateway.remote_http import SETTINGS, Endpoint, Timeouts
 from dizuo.gateway.remote_reading import MALFORMED, Tokens, ToolCalls, finish_of, text_of, usage_of
@@ -32,7 +33,8 @@ OPTIONS = frozenset(
 
 
 class RemoteModel:
-    """A chat model of a provider (`core.protocols.ChatModel`), reached as `Endpoint` says.
+    """A chat model of a provider (`core.protocols.ChatModel`), reached as `Endpoint` says, in the dialect of its entry
+    in the catalogue (`preset`).
 
     Raises UserError for a base URL, a key or a header that cannot be used.
     """
@@ -45,8 +47,10 @@ class RemoteModel:
         timeouts: Timeouts | None = None,
         headers: Mapping[str, str] | None = None,
         settings: str = SETTINGS,
+        preset: str = "",
     ) -> None:
         self._endpoint = Endpoint(name, base_url, api_key, timeouts, headers, settings)
+        self._dialect = dialect(preset)
 
     @property
     def name(self) -> str:
@@ -63,13 +67,13 @@ class RemoteModel:
 
         In one event where the request wants it whole, unless it has to begin or to go on within a time of its own.
 
-        Raises UserError for an unknown option and ModelError for whatever goes wrong before the first text or call;
-        after that the stream ends with Failed.
+        Raises UserError for an unknown option, or one that the provider does not take, and ModelError for whatever goes
+        wrong before the first text or call; after that the stream ends with Failed.
         """
         payload = {
             "model": self._endpoint.model,
             "messages": [_as_json(message) for message in messages],
-            **checked_options(options, OPTIONS),
+            **self._dialect.spoken(checked_options(options, OPTIONS)),
         }
         spoke = False
         try:
