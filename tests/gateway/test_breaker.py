@@ -6,7 +6,9 @@ from random import Random
 import pytest
 
 from dizuo.core.errors import ModelBusy, ModelDown, ModelError, ModelRefused, UserError
+from dizuo.gateway import breaker
 from dizuo.gateway.breaker import FAILURES, WINDOW_S, Entry, Health, ModelHealth
+from dizuo.platform import schema
 from dizuo.platform.database import Database
 
 DOWN = ModelDown("It is down.")
@@ -160,3 +162,32 @@ def test_what_was_seen_outlives_the_process(database: Database) -> None:
     call(second)
     second.close()
     assert only(Health(database)).state == "closed"
+
+
+def test_what_was_seen_before_the_machine_started_holds_up_no_one(database: Database) -> None:
+    first = Health(database)
+    open_it(first)
+    first.close()
+    with database.write() as connection:
+        connection.execute(schema.model_health.update().values(open_until="2026-01-01T00:00:00.000000+00:00"))
+    booted = Clock()
+    booted.now = 30.0  # seconds since the machine was started
+    later = Health(database, clock=booted)
+    assert only(later).state == "half_open"
+    call(later)
+    assert only(later).state == "closed"
+    open_it(later)
+    assert only(later).state == "open"
+    later.close()
+
+
+def test_names_that_callers_make_up_do_not_fill_the_memory(health: Health, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(breaker, "_MOST_MODELS", 10)
+    open_it(health)
+    for number in range(100):
+        entry = health.enter([(f"a/made-up-{number}", 1.0)])
+        assert entry is not None
+        with entry:
+            entry.failed(ModelRefused("There is no such model."))
+    assert len(health.report()) <= 11
+    assert health.pause_s("a/m") is None

@@ -39,6 +39,7 @@ COOL_DOWN_S = 10.0  # twice as long after each probe that failed
 LONGEST_COOL_DOWN_S = 120.0
 LONGEST_PAUSE_S = 600.0  # what is believed of a provider's Retry-After; then it is asked again
 _REMEMBERED = timedelta(days=1)
+_MOST_MODELS = 2_000  # in memory: names of a provider's models are a caller's to choose
 
 
 class ModelHealth(Noun):
@@ -203,8 +204,19 @@ class Health:
     def _of(self, name: str) -> _Model:
         model = self._models.get(name)
         if model is None:
+            if len(self._models) >= _MOST_MODELS:
+                self._forget_idle()
             model = self._models[name] = _Model(name)
         return model
+
+    def _forget_idle(self) -> None:
+        """Forgets the models that nobody is asking and that are not spared."""
+        now = self._clock()
+        self._models = {
+            name: model
+            for name, model in self._models.items()
+            if model.in_flight or model.open_until or model.paused_until > now
+        }
 
     def _answered(self, model: _Model, probe: bool) -> None:
         with self._lock:
@@ -289,7 +301,8 @@ class Health:
         def clock(moment: str | None, longest_s: float) -> float:
             if moment is None:
                 return 0.0
-            return now + min((datetime.fromisoformat(moment) - at).total_seconds(), longest_s)
+            # What lies before the machine's start is no time of its clock; 0 would say never.
+            return max(now + min((datetime.fromisoformat(moment) - at).total_seconds(), longest_s), 1e-9)
 
         table = schema.model_health
         with database.read() as connection:
