@@ -123,7 +123,15 @@ class House:
 
     @once
     def embedder(self) -> "Embedder | None":
-        return self.models.embedder(self.settings.embedder) if self.settings.embedder else None
+        from dizuo.gateway.local_folders import HUB_PREFIX, PREFIX
+        from dizuo.gateway.metered import MeteredEmbedder
+
+        name = self.settings.embedder
+        if not name:
+            return None
+        embedder = self.models.embedder(name)
+        # One of this machine costs no money, and a row for each look into an index would be most of the ledger.
+        return embedder if name.startswith((PREFIX, HUB_PREFIX)) else MeteredEmbedder(embedder, self.ledger)
 
     @once
     def chat_model(self) -> "ChatModel | None":

@@ -122,6 +122,18 @@ def test_tokens_a_minute_count_what_others_used_and_prompts_under_way(
         other.spend()
 
 
+def test_vectors_that_a_request_needs_are_no_request_of_their_own_and_cost(process: Process, trace: Trace) -> None:
+    process.limits.set("all", requests_per_minute=2, budget=100)
+    process.spend()
+    with process.ledger.recorded("indexing", "paid/x") as call:
+        call.usage = Usage(prompt_tokens=1_000_000)
+    process.limits.refresh()
+    process.spend()
+    assert process.limits.list()[0].spent == pytest.approx(3.0)
+    with pytest.raises(TooMany):
+        process.spend()
+
+
 def test_calls_at_once_end_whatever_ends_them(process: Process, trace: Trace) -> None:
     process.limits.set("all", concurrency=1)
 

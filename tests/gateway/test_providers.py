@@ -266,6 +266,17 @@ def test_parameters_reach_the_provider_of_an_entry_in_its_own_words(house: House
         assert len(server.asked) == 1
 
 
+def test_what_an_instance_has_embedded_elsewhere_stands_in_the_ledger(home: Path) -> None:
+    with FakeProvider().serving() as server, House.open(embedder="acme/text-embed-1") as house:
+        house.providers.add("acme", base_url=server.url)
+        house.prices.set("acme/*", 1_000_000, 0)
+        assert house.embedder is not None
+        house.embedder.embed(["twelve letters", "and so on"])
+        [row] = house.usage.report().rows
+    assert (row.name, row.calls, row.estimated) == ("acme/text-embed-1", 1, 1)
+    assert row.costs == {"USD": row.prompt_tokens} != {"USD": 0}
+
+
 async def whole(events: AsyncIterator[Event]) -> None:
     async for _event in events:
         pass

@@ -14,8 +14,9 @@ from dizuo.platform.batched import Batched
 from dizuo.platform.database import Database
 
 CallKind = Literal[
-    "chat", "completion", "embedding", "rerank", "moderation", "image", "classification", "reading", "translation"
-]
+    "chat", "completion", "embedding", "rerank", "moderation", "image", "classification", "reading", "translation",
+    "indexing",  # vectors that nobody asked for by name: of documents that come in, of questions that are looked up
+]  # fmt: skip
 
 
 @dataclass(slots=True)

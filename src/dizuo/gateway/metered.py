@@ -1,4 +1,4 @@
-"""A chat model whose calls stand in the ledger and in the trace."""
+"""Models whose calls stand in the ledger and in the trace."""
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 from dizuo.core import traces
 from dizuo.core.events import Done, Event, Failed, Served, TextDelta, ToolCalled, UsageReported
 from dizuo.core.messages import Message, Usage
-from dizuo.core.protocols import ChatModel
+from dizuo.core.protocols import ChatModel, Embedder
 from dizuo.gateway.estimate import prompt_tokens, tokens_of
 from dizuo.gateway.ledger import Call, Ledger
 from dizuo.gateway.texts import Texts
@@ -63,6 +63,40 @@ class MeteredModel:
                             call.status, call.error = "failed", code
                             span.error = code
                     yield event
+
+
+class MeteredEmbedder:
+    """The embedder inside, with every call of it written down. For what this instance does by itself: documents that
+    come in, questions that are looked up. It is within the limits of the call that it is for, and is no call of its own
+    to them; what it costs counts."""
+
+    def __init__(self, inner: Embedder, ledger: Ledger) -> None:
+        self._inner = inner
+        self._ledger = ledger
+
+    @property
+    def name(self) -> str:
+        return self._inner.name
+
+    @property
+    def dimension(self) -> int:
+        return self._inner.dimension
+
+    def embed(self, texts: Sequence[str]) -> Any:
+        """As the embedder inside says."""
+        with traces.model_span("embed", self.name) as span, self._ledger.recorded("indexing", self.name) as call:
+            span.attributes["dizuo.texts"] = len(texts)
+            vectors = self._inner.embed(texts)
+            call.usage = Usage(prompt_tokens=sum(map(self._inner.count_tokens, texts)))
+            call.estimated = True
+            span.attributes["gen_ai.usage.input_tokens"] = call.usage.prompt_tokens
+            return vectors
+
+    def coverage(self, text: str) -> float:
+        return self._inner.coverage(text)
+
+    def count_tokens(self, text: str) -> int:
+        return self._inner.count_tokens(text)
 
 
 class _Said:

@@ -62,16 +62,17 @@ class Spending:
 
     @staticmethod
     def recent(connection: sa.Connection, start: str) -> dict[Group, tuple[int, int]]:
-        """Requests and tokens since then, those aside that were refused or answered from what was kept."""
+        """Requests and tokens since then, those aside that were refused, and tokens of answers that were kept."""
         calls = schema.calls.c
         asked = sa.case((sa.or_(calls.cache != "", calls.attempts == 0), 0), else_=1)
         tokens = sa.func.sum((calls.prompt_tokens + calls.completion_tokens) * asked)
+        requests = sa.func.sum(sa.case((calls.kind == "indexing", 0), else_=1))  # part of another request
         query = (
-            sa.select(calls.user_id, calls.key_id, calls.app, sa.func.count(), tokens)
+            sa.select(calls.user_id, calls.key_id, calls.app, requests, tokens)
             .where(calls.at >= start, calls.status != "refused")
             .group_by(calls.user_id, calls.key_id, calls.app)
         )
         return {
-            Group(user, key, app, ""): (requests, int(tokens or 0))
-            for user, key, app, requests, tokens in connection.execute(query)
+            Group(user, key, app, ""): (int(n_requests or 0), int(n_tokens or 0))
+            for user, key, app, n_requests, n_tokens in connection.execute(query)
         }
