@@ -37,6 +37,7 @@ def test_what_is_added_answers_in_both_languages(docs: Path) -> None:
     assert "三十日内" in dizuo.ask("差旅费应在多久之内报销？", knowledge=handbook).answer
     assert [document.name for document in handbook.documents()] == ["leave.md", "报销.md"]
     assert handbook.search("paid leave", limit=1, document="leave.md").hits[0].document == "leave.md"
+    assert handbook._house().traces.list()[0].name == "Knowledge.search"
 
 
 def test_sync_follows_the_folder_and_remove_removes(docs: Path) -> None:

@@ -107,7 +107,10 @@ class Knowledge:
 
         Raises NotFound when there is no such knowledge base.
         """
-        return self._house().library.search(self.name, query, limit=limit, filters=filters or None)
+        house = self._house()
+        app, user_id = f"knowledge/{self.name}", house.identity.owner().id
+        with house.traces.traced("Knowledge.search", "python", app=app, user_id=user_id):
+            return house.library.search(self.name, query, limit=limit, filters=filters or None)
 
     def documents(self) -> Sequence[Document]:
         """Every document, by name, with its parse report. Raises NotFound when there is no such knowledge base."""

@@ -59,6 +59,9 @@ def test_search_prints_the_promised_json(reader: Command) -> None:
     assert hits[0]["document"] == "leave.md"
     assert hits[0].keys() >= {"document", "chunk", "text", "score", "heading", "page", "legs"}
     assert len(hits) <= 2
+    trace = reader("trace", "list", "--json").json["traces"][0]
+    assert (trace["name"], trace["app"]) == ("dizuo knowledge search", "knowledge/handbook")
+    assert [span["name"] for span in reader("trace", "show", trace["id"], "--json").json["spans"]][1:] != []
 
 
 def test_search_explains_each_leg(reader: Command) -> None:

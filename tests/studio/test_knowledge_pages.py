@@ -91,6 +91,7 @@ def test_search_says_why_each_passage_was_found(visit: Visit) -> None:
     assert "rank 1" in hit.locator(".leg", has_text="By words").inner_text()
     assert "rank" in hit.locator(".leg", has_text="By meaning").inner_text()
     assert page.url.endswith("/knowledge/handbook/search?q=warranty")
+    assert "search" in [trace.name for trace in visit.studio.house.traces.list(limit=5)]
 
 
 def test_documents_are_filtered_by_name(visit: Visit) -> None:

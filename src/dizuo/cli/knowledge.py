@@ -252,7 +252,9 @@ def search(
 ) -> None:
     filters = _filters(filter or [])
     with terminal.house() as house:
-        result = house.library.search(name, query, limit=limit, filters=filters or None)
+        user_id = house.identity.owner().id
+        with house.traces.traced("dizuo knowledge search", "cli", app=f"knowledge/{name}", user_id=user_id):
+            result = house.library.search(name, query, limit=limit, filters=filters or None)
     if terminal.as_json:
         terminal.show_json(result.model_dump(mode="json"))
         return

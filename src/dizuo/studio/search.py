@@ -78,8 +78,10 @@ class _Search:
         self._results.clear()
         with self._results, self.page.el("div", "card stack", aria_hidden="true"):
             skeleton(self.page)
+        page, house = self.page, self.page.house
         try:
-            result = await asyncio.to_thread(self.page.house.library.search, self.name, query, _LIMIT)
+            with house.traces.traced("search", "studio", app=f"knowledge/{self.name}", user_id=page.user.id):
+                result = await asyncio.to_thread(house.library.search, self.name, query, _LIMIT)
         finally:
             if asked == self._asked and not self.page.client.is_deleted:
                 self._results.clear()
