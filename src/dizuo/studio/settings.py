@@ -8,10 +8,11 @@ from starlette.requests import Request
 
 from dizuo import __version__
 from dizuo.platform.catalogue import LANGUAGES, _
-from dizuo.platform.identity import Key, User
+from dizuo.platform.identity import User
 from dizuo.platform.settings import shown
 from dizuo.studio.dialogs import Confirm, dialog
 from dizuo.studio.guard import Theme
+from dizuo.studio.keys import KeyList
 from dizuo.studio.layout import HTML_LANGUAGE, THEMES, frame, set_theme
 from dizuo.studio.page import Handler, Page
 
@@ -37,9 +38,7 @@ class _Settings:
             self._show_look()
             self._show_account()
             with self._section(_("API keys"), _("For programs that ask this instance. A key may do what you may.")):
-                labels = _("What the key is for"), _("Name of the new key"), _("Create key")
-                self._build_form("key-name", *labels, self._create_key)
-                self._keys = page.el("div", "stack")
+                self._keys = KeyList(page, self._show_secret)
             self._users: Element | None = None
             if page.visitor.is_owner:
                 with self._section(_("People"), _("Who may sign in. Everyone has threads of their own.")):
@@ -48,7 +47,7 @@ class _Settings:
                     self._users = page.el("div", "stack")
                 self._show_instance()
         self._build_dialogs()
-        await self._load_keys()
+        await self._keys.load()
         await self._load_users()
 
     def _section(self, title: str, lead: str) -> Element:
@@ -127,61 +126,6 @@ class _Settings:
         """A one-time link for oneself: the page behind it sets a password, and ends the other sessions."""
         token = await asyncio.to_thread(self.page.house.identity.login_link, self.page.user.name)
         self.page.run("studio.go", f"/login?token={token}&next=/settings")
-
-    # --- keys -------------------------------------------------------------------------------------------------
-
-    async def _load_keys(self) -> None:
-        keys = await asyncio.to_thread(self.page.house.identity.keys)
-        if not self.page.visitor.is_owner:
-            keys = [key for key in keys if key.user == self.page.user.name]
-        self._keys.clear()
-        with self._keys:
-            self._show_keys([key for key in keys if key.revoked_at is None])
-
-    def _show_keys(self, keys: list[Key]) -> None:
-        page = self.page
-        if not keys:
-            page.text("p", "muted small", _("No key yet."))
-            return
-        with page.el("ul", "lines"):
-            for key in keys:
-                with page.el("li", "row line"):
-                    with page.el("div", "grow"):
-                        with page.el("p"):
-                            page.el("span", "strong", key.name)
-                            page.el("code", "muted small after", f"{key.prefix}…")
-                        with page.el("p", "muted small facts"):
-                            page.text("span", "", _("of {user}"), user=key.user)
-                            page.text("span", "", _("made {when}"), when=lambda key=key: page.when(key.created_at))
-                            if key.last_used_at is not None:
-                                used = key.last_used_at
-                                page.text("span", "", _("last used {when}"), when=lambda used=used: page.when(used))
-                            else:
-                                page.text("span", "", _("never used"))
-                    with page.el("button", "button small danger", type="button") as revoke:
-                        page.text("span", "", _("Revoke"))
-                        page.text("span", "unseen", "{name}", name=key.name)
-                    question = _("Revoke {name}? Programs that use it stop working at once.")
-                    page.on(revoke, "click", self._ask_revoke.asker(key, question, name=key.name))
-
-    async def _create_key(self, name: str) -> None:
-        page = self.page
-        _made, secret = await asyncio.to_thread(page.house.identity.create_key, name, page.user)
-        page.run("studio.fill", "key-name", "")
-        await self._load_keys()
-        self._show_secret(secret, _("Your new key"), _("It is shown this once. Copy it now and keep it safe."))
-
-    def _show_secret(self, secret: str, title: str, lead: str) -> None:
-        page = self.page
-        page.say(self._secret_title, title)
-        page.say(self._secret_lead, lead)
-        self._secret.text = secret
-        page.run("studio.open", "secret")
-
-    async def _revoke_key(self, key: Key) -> None:
-        await asyncio.to_thread(self.page.house.identity.revoke_key, key.id)
-        self.page.toast("good", _("{name} has been revoked."), name=key.name)
-        await self._load_keys()
 
     # --- people -----------------------------------------------------------------------------------------------
 
@@ -267,7 +211,6 @@ class _Settings:
 
     def _build_dialogs(self) -> None:
         page = self.page
-        self._ask_revoke = Confirm(page, "revoke-key", _("Revoke this key?"), _("Revoke"), self._revoke_key)
         self._ask_remove = Confirm(page, "remove-user", _("Remove this person?"), _("Remove"), self._remove_user)
         with dialog(page, "secret", _("Your new key")) as self._secret_title, page.el("div", "stack"):
             self._secret_lead = page.text("p", "", _("It is shown this once. Copy it now and keep it safe."))
@@ -276,3 +219,10 @@ class _Settings:
             with page.el("div", "actions"):
                 page.button("button", _("Copy"), icon="copy").props["data-copy"] = "#secret-text"
                 page.button("button primary", _("Close")).props["data-close"] = True
+
+    def _show_secret(self, secret: str, title: str, lead: str) -> None:
+        page = self.page
+        page.say(self._secret_title, title)
+        page.say(self._secret_lead, lead)
+        self._secret.text = secret
+        page.run("studio.open", "secret")
