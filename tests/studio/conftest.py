@@ -16,6 +16,7 @@ import pytest
 
 from dizuo.platform.identity import SESSION_COOKIE, User
 from dizuo.wiring import House
+from tests.hub_server import FakeHub
 
 CHROMIUM = Path("/usr/bin/chromium")
 _SWITCHES = [
@@ -47,10 +48,11 @@ The price of the banana is 7 coins <script>document.title='owned'</script><img s
 
 @dataclass
 class Studio:
-    """A running server, and its house as seen from the test's own process."""
+    """A running server, its house as seen from the test's own process, and the hub that it fetches models from."""
 
     address: str
     house: House
+    hub: FakeHub
 
     def session(self, user: User | None = None) -> str:
         """The token of a new session, as after a sign-in."""
@@ -100,8 +102,12 @@ def serving(home: Path, **settings: str) -> Iterator[str]:
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     """A server in a home of its own, with a knowledge base in both languages beside the guide."""
     root = tmp_path_factory.mktemp("studio")
-    with serving(root / "home") as address, House.open({"DIZUO_HOME": str(root / "home")}) as house:
-        made = Studio(address, house)
+    with (
+        FakeHub(root / "hub").serving() as hub,
+        serving(root / "home", DIZUO_HUB=hub.url) as address,
+        House.open({"DIZUO_HOME": str(root / "home")}) as house,
+    ):
+        made = Studio(address, house, hub)
         files = {"manual.md": MANUAL, "员工手册.md": LEAVE, "hostile.md": HOSTILE}
         made.add("handbook", files, root / "handbook")
         for job in house.jobs.list(active=True):

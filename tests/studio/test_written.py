@@ -78,7 +78,7 @@ def written_at(studio: Studio, writer: Writer) -> Iterator[str]:
 
 @pytest.fixture
 def page(written_at: str, chromium: Any, studio: Studio, owner_session: str) -> Iterator[Any]:
-    visit = Visit(chromium, Studio(written_at, studio.house), owner_session)
+    visit = Visit(chromium, Studio(written_at, studio.house, studio.hub), owner_session)
     yield visit.page("/?knowledge=handbook")
     visit.close()
     assert visit.wrong == []

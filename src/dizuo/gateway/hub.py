@@ -36,6 +36,7 @@ _WANTED = re.compile(
     r"|\d_\w+/config\.json",
     re.ASCII,
 )
+_STAGE = re.compile(r" · ([\d,.]+) / ([\d,.]+) MB$")
 _REVISION = re.compile(r"[\w][\w.\-/]{0,127}", re.ASCII)
 _MAX_SMALL_BYTES = 256 << 20  # of one file that is no weights; the largest tokenizers have 40 MB
 _MAX_FILES = 1000
@@ -71,7 +72,7 @@ class Hub:
         self._database = database
         self._jobs = jobs
         self._folder = folder
-        self._endpoint = (endpoint.strip() or DEFAULT_HUB).rstrip("/")
+        self.endpoint = (endpoint.strip() or DEFAULT_HUB).rstrip("/")
         self._token = token.strip()
         self._pause_s = pause_s
 
@@ -114,7 +115,7 @@ class Hub:
             except JobCancelled:
                 shutil.rmtree(staged, ignore_errors=True)
                 raise
-            where = {"revision": revision} if source else {"hub": self._endpoint, "revision": revision}
+            where = {"revision": revision} if source else {"hub": self.endpoint, "revision": revision}
             (staged / HUB_FILE).write_text(json.dumps(where, indent=2) + "\n", "utf-8")
             found = read_folder(name, staged)
             if found.problem is not None:
@@ -148,7 +149,7 @@ class Hub:
         from huggingface_hub import HfApi, errors
 
         repository = name.removeprefix(HUB_PREFIX)
-        api = HfApi(endpoint=self._endpoint, token=self._token or False)
+        api = HfApi(endpoint=self.endpoint, token=self._token or False)
         try:
             info = api.model_info(repository, revision=revision or None, files_metadata=True, timeout=_TIMEOUT_S)
         except errors.GatedRepoError as error:
@@ -158,7 +159,7 @@ class Hub:
         except errors.RepositoryNotFoundError as error:
             raise UserError(
                 "{hub} has no model {name}, or it is private. Check the name; a private one needs HF_TOKEN.",
-                hub=self._endpoint,
+                hub=self.endpoint,
                 name=name,
             ) from error
         except Exception as error:  # the library lets through whatever its HTTP client raises
@@ -192,7 +193,7 @@ class Hub:
                 raise Unavailable(
                     "{hub} broke off while {file} was fetched ({reason}). What came is kept; go on with: dizuo job "
                     "resume {job}",
-                    hub=self._endpoint,
+                    hub=self.endpoint,
                     file=file.path,
                     reason=reason or "-",
                     job=progress.context.job_id,
@@ -204,7 +205,7 @@ class Hub:
             part.unlink()
             raise UserError(
                 "What {hub} sent as {file} is not what it says the file is (its checksum is another). It was deleted.",
-                hub=self._endpoint,
+                hub=self.endpoint,
                 file=file.path,
             )
         part.replace(target)
@@ -215,7 +216,7 @@ class Hub:
         from huggingface_hub import hf_hub_url
 
         have = _size(part)
-        url = hf_hub_url(name.removeprefix(HUB_PREFIX), file.path, revision=commit, endpoint=self._endpoint)
+        url = hf_hub_url(name.removeprefix(HUB_PREFIX), file.path, revision=commit, endpoint=self.endpoint)
         # Identity: the checksum is that of the file, and a range counts its bytes.
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
         if self._token:
@@ -244,7 +245,7 @@ class Hub:
         return UserError(
             "{hub} asks for more before it gives {name} away: agree to its terms on its page there, make a token, and "
             "set HF_TOKEN to it.",
-            hub=self._endpoint,
+            hub=self.endpoint,
             name=name,
         )
 
@@ -253,7 +254,7 @@ class Hub:
         return Unavailable(
             "{hub} cannot be asked ({reason}). Is there a way to it from here? Another is named by the setting hub "
             "(DIZUO_HUB), such as https://hf-mirror.com; a folder is added with --from.",
-            hub=self._endpoint,
+            hub=self.endpoint,
             reason=reason,
         )
 
@@ -302,6 +303,15 @@ class _Progress:
             # Not quite 1: it is done when it is in its place.
             share = min(0.999, done / self._total) if self._total else 0.0
             self.context.stage(f"{path} · {_mb(done)} / {_mb(self._total)} MB", ahead=share)
+
+
+def share_done(stage: str) -> float | None:
+    """How much of a model is there, 0 to 1, by what its job says of its stage; None where it does not say."""
+    found = _STAGE.search(stage)
+    if found is None:
+        return None
+    done, total = (float(part.replace(",", "")) for part in found.groups())
+    return min(1.0, done / total) if total else None
 
 
 def _chosen(name: str, listed: Sequence[_File]) -> Sequence[_File]:

@@ -160,7 +160,7 @@ class _JobCard:
         page.say(self._count, _("1 file") if job.total == 1 else _("{count} files"), count=page.number(job.total))
         if self._state != (job.status, job.cancel_requested):
             self._state = (job.status, job.cancel_requested)
-            self._show_state()
+            job_badge(page, self._badge, job)
         self._cancel_button.props["hidden"] = job.over
         self._cancel_button.props["disabled"] = job.cancel_requested
         self._close_button.props["hidden"] = not job.over
@@ -179,16 +179,6 @@ class _JobCard:
         if self._notices != (job.status, job.error):
             self._notices = (job.status, job.error)
             self._show_notices()
-
-    def _show_state(self) -> None:
-        icon, kind, label = _STATES[self.job.status]
-        if self.job.cancel_requested and not self.job.over:
-            label = _("Being cancelled")
-        self._badge.clear()
-        self._badge.classes(replace=f"badge {kind}")
-        with self._badge:
-            self._page.icon(icon)
-            self._page.text("span", "", label)
 
     def _show_notices(self) -> None:
         page, job = self._page, self.job
@@ -243,6 +233,18 @@ class _JobCard:
 
     async def _close(self) -> None:
         await self._on_close(self.job.id)
+
+
+def job_badge(page: Page, place: Element, job: Job) -> None:
+    """Makes an element the badge that says how a job stands."""
+    icon, kind, label = _STATES[job.status]
+    if job.cancel_requested and not job.over:
+        label = _("Being cancelled")
+    place.clear()
+    place.classes(replace=f"badge {kind}")
+    with place:
+        page.icon(icon)
+        page.text("span", "", label)
 
 
 def report_line(page: Page, report: ParseReport) -> None:

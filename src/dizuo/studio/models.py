@@ -3,12 +3,14 @@
 import asyncio
 from urllib.parse import quote
 
+from nicegui.element import Element
 from starlette.requests import Request
 
 from dizuo.gateway.local_folders import count
 from dizuo.gateway.models import KIND_NAMES, ModelInfo
 from dizuo.platform.catalogue import _
 from dizuo.studio.layout import frame
+from dizuo.studio.model_add import ModelAdd
 from dizuo.studio.page import Page
 
 _STATES = {"loading": _("loading"), "loaded": _("loaded")}
@@ -18,7 +20,6 @@ async def models_page(request: Request) -> None:
     """/models"""
     page = Page(request)
     page.title(_("Models"))
-    models = await asyncio.to_thread(page.house.models.list)
     with frame(page, "model"), page.el("div", "column"):
         with page.el("div", "head"), page.el("div"):
             page.text("h1", "", _("Models"))
@@ -31,13 +32,25 @@ async def models_page(request: Request) -> None:
                 "p", "muted small", _("Put folders into {folder}."), folder=str(page.house.settings.home / "models")
             )
         model_tabs(page, "models")
-        with page.el("ul", "bases"):
-            for model in models:
-                with page.el("li", "card base"), page.el("div", "base-text"):
-                    with page.el("h2"):
-                        page.el("a", "", model.name, href=model_path(model.name))
-                    facts(page, model)
-                    what_it_is(page, model)
+        adding = ModelAdd(page, lambda: _show_all(page, place)) if page.visitor.is_owner else None
+        place = page.el("ul", "bases")
+    await _show_all(page, place)
+    if adding is not None:
+        await adding.begin()
+
+
+async def _show_all(page: Page, place: Element) -> None:
+    models = await asyncio.to_thread(page.house.models.list)
+    if page.client.is_deleted:
+        return
+    place.clear()
+    with place:
+        for model in models:
+            with page.el("li", "card base"), page.el("div", "base-text"):
+                with page.el("h2"):
+                    page.el("a", "", model.name, href=model_path(model.name))
+                facts(page, model)
+                what_it_is(page, model)
 
 
 def model_tabs(page: Page, here: str) -> None:
