@@ -15,6 +15,7 @@ def document_path(visit: Visit) -> str:
 
 
 def pages(visit: Visit) -> list[str]:
+    """All but routes, traces and usage, which their own tests look at, with something on them."""
     base = "/knowledge/handbook"
     return [
         "/?knowledge=guide",
@@ -22,8 +23,12 @@ def pages(visit: Visit) -> list[str]:
         base,
         f"{base}/search?q=warranty",
         document_path(visit),
+        "/models",
         "/models/providers",
+        "/models/local/minilm",
         "/training",
+        "/usage/prices",
+        "/usage/cache",
         "/settings",
         "/no",
     ]

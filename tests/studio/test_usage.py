@@ -1,6 +1,7 @@
 """The pages of usage and prices."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -41,6 +42,11 @@ def test_usage_is_drawn_and_hinders_nobody(
     assert overflow(page) <= 0
     assert page.locator(".notice.warn").count() == 1
     assert "acme/one" in page.locator(".usage-table").inner_text()
+    axes = page.locator(".curve svg").text_content()
+    assert ("费用 (USD)" in axes and "日期" in axes) if locale == "zh-CN" else ("Cost (USD)" in axes and "Day" in axes)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="CSV").click()
+    assert "acme/one" in Path(download.value.path()).read_text("utf-8-sig")
     page.locator(".usage-filters a[href*='show=cpu']").click()
     page.wait_for_url("**show=cpu**")
     page.locator(".curve svg path[fill^='var(--curve-']").first.wait_for(state="attached")
@@ -50,7 +56,7 @@ def test_usage_is_drawn_and_hinders_nobody(
 
 def test_a_limit_is_set_and_a_price_too(visit: Visit, spent: None) -> None:
     page = visit.page("/usage")
-    page.click("[data-open=limit]")
+    page.get_by_role("button", name="Set a limit").click()
     page.select_option("[name=subject]", "app")
     page.fill("[name=subject_id]", "手册")
     page.fill("[name=concurrency]", "0.5")
@@ -59,6 +65,13 @@ def test_a_limit_is_set_and_a_price_too(visit: Visit, spent: None) -> None:
     page.fill("[name=concurrency]", "4")
     page.click("#limit button[type=submit]")
     page.locator(".usage-budgets", has_text="手册").wait_for()
+    page.locator(".usage-budgets li", has_text="手册").get_by_role("button").click()
+    assert page.input_value("[name=concurrency]") == "4"
+    page.fill("[name=concurrency]", "")
+    page.fill("[name=tokens_per_minute]", "900")
+    page.click("#limit button[type=submit]")
+    page.locator(".usage-budgets", has_text="900 tokens a minute").wait_for()
+    assert next(one for one in visit.studio.house.limits.list() if one.limit.subject == "app").limit.concurrency is None
     visit.studio.house.limits.remove("app", "手册")
     page.goto("/usage/prices")
     page.fill("[name=model]", "acme/three")

@@ -77,11 +77,12 @@ class _Model:
         with page.el("section", "card stack"):
             page.text("h2", "", _("Try it"))
             with page.el("form", "stack") as form:
-                page.text("label", "label", _("Text")).props["for"] = "try-text"
-                page.el(
-                    "textarea", "field", sample(info.kind), id="try-text", rows="2", maxlength=str(_TEXT_LIMIT),
-                    autocomplete="off", required=True,
-                )  # fmt: skip
+                with page.el("div"):
+                    page.text("label", "label", _("Text")).props["for"] = "try-text"
+                    page.el(
+                        "textarea", "field", sample(info.kind), id="try-text", rows="2", maxlength=str(_TEXT_LIMIT),
+                        autocomplete="off", required=True,
+                    )  # fmt: skip
                 with page.el("div", "row"):
                     with page.el("button", "button primary", type="submit") as self._go:
                         page.text("span", "", _("Try"))

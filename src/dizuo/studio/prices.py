@@ -19,6 +19,8 @@ _AMOUNTS = (
     ("output", _("Output")),
     ("cpu_hour", _("CPU hour")),
 )
+# What stands for no amount: a kept token without a price of its own costs as much as any other of the prompt.
+_NOTHING = {"input": "0", "cached_input": "–", "output": "0", "cpu_hour": "–"}
 _VALUES = "(event) => emit(Object.fromEntries(new FormData(event.target)))"
 
 
@@ -82,8 +84,8 @@ class _Prices:
         with self._table, page.el("table"):
             with page.el("thead"), page.el("tr"):
                 page.text("th", "", _("Model")).props["scope"] = "col"
-                for _name, label in _AMOUNTS:
-                    page.text("th", "number", label).props["scope"] = "col"
+                for name, label in _AMOUNTS:
+                    page.text("th", _kind(name), label).props["scope"] = "col"
                 page.text("th", "wide", _("Source")).props["scope"] = "col"
                 if page.visitor.is_owner:
                     with page.el("th", "", scope="col"):
@@ -98,7 +100,7 @@ class _Prices:
             page.el("th", "", price.model, scope="row")
             for name, _label in _AMOUNTS:
                 amount = getattr(price, name)
-                page.el("td", "number", "–" if amount is None else f"{amount:g} {price.currency}")
+                page.el("td", _kind(name), f"{amount:g} {price.currency}" if amount else _NOTHING[name])
             with page.el("td", "wide small"):
                 page.el("span", "nowrap", price.dated)
                 page.el("span", "muted after", price.source)
@@ -133,6 +135,10 @@ class _Prices:
         await asyncio.to_thread(self.page.house.prices.remove, model)
         self.page.toast("good", _("Removed the price of {model}."), model=model)
         await self._load()
+
+
+def _kind(name: str) -> str:
+    return "number" if name in ("input", "output") else "number wide"
 
 
 def _number(name: str, text: str) -> float | None:

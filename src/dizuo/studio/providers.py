@@ -102,7 +102,7 @@ class _Providers:
         self._catalogue.clear()
         with self._catalogue:
             for one in found:
-                button = page.el("button", "button small", type="button", data_preset=one.id)
+                button = page.el("button", "button small wraps", type="button", data_preset=one.id)
                 _press(button, one is self._picked)
                 with button:
                     page.text("span", "", "{name}", name=lambda one=one: one.name[page.language])
@@ -215,7 +215,7 @@ class _Providers:
 
     def _show_tools(self, name: str) -> None:
         page = self.page
-        with page.el("div", "row"):
+        with page.el("div", "actions"):
             test = page.button("button small", _("Test"), self._tester(name), icon="check")
             page.name(test, "aria-label", _("Test {name}"), name=name)
             key = page.button("button small", _("Key"), self._key_asker(name), icon="key")

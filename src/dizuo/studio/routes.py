@@ -131,8 +131,13 @@ class _Routes:
             return
         with page.el("table", "health"):
             with page.el("thead"), page.el("tr"):
-                for heading in (_("Model"), _("State"), _("Under way"), _("Failures in 30 s")):
-                    page.text("th", "", heading).props["scope"] = "col"
+                for heading, kind in (
+                    (_("Model"), ""),
+                    (_("State"), ""),
+                    (_("Under way"), "number"),
+                    (_("Failures in 30 s"), "number"),
+                ):
+                    page.text("th", kind, heading).props["scope"] = "col"
             for one in health:
                 with page.el("tbody"):
                     with page.el("tr"):

@@ -69,9 +69,10 @@ def _head(page: Page, trace: TraceRecord) -> None:
 
 
 def _axis(page: Page, trace: TraceRecord) -> None:
-    with page.el("div", "trace-axis muted small", aria_hidden="true"):
+    with page.el("div", "trace-axis muted small", aria_hidden="true"), page.el("div", "trace-ticks"):
         for tick in range(_TICKS + 1):
-            page.el("span", "", duration(trace.total_s * tick / _TICKS))
+            share = tick / _TICKS
+            page.el("span", "", duration(trace.total_s * share)).style(f"left: {share:.0%}")
 
 
 def _step(page: Page, trace: TraceRecord, span: SpanInfo, depth: int) -> None:

@@ -132,7 +132,6 @@ class _Traces:
             with page.el("thead"), page.el("tr"):
                 for label, kind in (
                     (_("Request"), ""),
-                    (_("Model"), "wide"),
                     (_("Status"), ""),
                     (_("Time"), "number"),
                     (_("Tokens"), "number wide"),
@@ -150,10 +149,9 @@ class _Traces:
         with page.el("tr"):
             with page.el("th", "name", scope="row"):
                 page.el("a", "", trace.name, href=f"/traces/{trace.id}")
-                page.text(
-                    "span", "narrow muted small", "{model} {when}", model=trace.model, when=lambda: page.when(trace.at)
-                )
-            page.el("td", "wide trace-model", trace.model or "–")
+                if trace.model:
+                    page.el("span", "trace-model muted small", trace.model)
+                page.text("span", "narrow muted small", "{when}", when=lambda: page.when(trace.at))
             with page.el("td"):
                 badge(page, trace)
             page.el("td", "number", duration(trace.total_s))

@@ -78,8 +78,9 @@ class _Usage:
                 self._choices("show", _SHOWS, _("What is drawn"))
             self._totals(report.total)
             show = self._chosen["show"]
-            unit = {"cost": self._currency, "cpu": "s"}.get(show, "")
-            show_chart(page, points, report.since, report.until, self._measure, _TITLES[show], unit)
+            unit = self._currency if show == "cost" else ""
+            labels = _TITLES[show], _SHOWS[show], unit
+            show_chart(page, points, report.since, report.until, self._measure, labels)
             self._table(report)
             self._budgets(standings)
 
@@ -120,15 +121,16 @@ class _Usage:
                 with page.el("div"):
                     page.text("dt", "", label)
                     page.el("dd", "", value)
-        if total.unpriced:
-            page.text("p", "muted small", _("No price is known for {n} calls."), n=page.number(total.unpriced))
-        if total.estimated:
-            page.text(
-                "p",
-                "muted small",
-                _("The tokens of {n} calls are estimated: nobody reported them, or the answer was broken off."),
-                n=page.number(total.estimated),
-            )
+        with page.el("div", "muted small"):
+            if total.unpriced:
+                page.text("p", "", _("No price is known for {n} calls."), n=page.number(total.unpriced))
+            if total.estimated:
+                page.text(
+                    "p",
+                    "",
+                    _("The tokens of {n} calls are estimated: nobody reported them, or the answer was broken off."),
+                    n=page.number(total.estimated),
+                )
 
     def _measure(self, point: UsagePoint) -> float:
         match self._chosen["show"]:
@@ -189,8 +191,7 @@ class _Usage:
         with page.el("section", "card stack"):
             with page.el("div", "row"):
                 page.text("h2", "grow", _("Limits and budgets"))
-                if page.visitor.is_owner:
-                    LimitForm(page)
+                form = LimitForm(page) if page.visitor.is_owner else None
             if not standings:
                 page.text("p", "muted", _("None are set. Each call may take what it likes."))
                 return
@@ -198,9 +199,13 @@ class _Usage:
                 for one in standings:
                     state = "spent" if one.share >= 1 else "warned" if one.warned else ""
                     with page.el("li", state):
-                        with page.el("p"):
-                            page.text("span", "strong", "{name}", name=lambda one=one: self._name(one))
+                        with page.el("div", "row"):
+                            page.text("span", "strong grow", "{name}", name=lambda one=one: self._name(one))
                             page.text("span", "muted small", "{what}", what=lambda one=one: self._what(one.limit))
+                            if form is not None:
+                                change = page.button("button small", _("Change"), form.changer(one), icon="pencil")
+                                page.name(change, "aria-label", _("Change the limit for {name}"),
+                                          name=lambda one=one: self._name(one))  # fmt: skip
                         if one.limit.budget is not None:
                             bar = progress_bar(page, one.share, _("Spent"))
                             page.name(bar, "aria-label", _("Spent of the budget for {name}"),

@@ -15,9 +15,13 @@ Measure = Callable[[UsagePoint], float]
 
 
 def show_chart(
-    page: Page, points: Sequence[UsagePoint], since: str, until: str, measure: Measure, title: str, unit: str
+    page: Page, points: Sequence[UsagePoint], since: str, until: str, measure: Measure, labels: tuple[str, str, str]
 ) -> None:
-    """A bar for each day from `since` to `until`; the models that took most each in a colour, the rest in one."""
+    """A bar for each day from `since` to `until`; the models that took most each in a colour, the rest in one.
+
+    `labels` are the title, what is measured, and its unit ("" for none).
+    """
+    title, what, unit = labels
     first, last = date.fromisoformat(since), date.fromisoformat(until)
     days = [(first + timedelta(days=n)).isoformat() for n in range((last - first).days + 1)]
     sums: dict[str, float] = {}
@@ -35,12 +39,17 @@ def show_chart(
     if len(ranked) > len(shown):
         named.append((page.t(_("others")), rest))
     with page.el("section", "card stack"):
-        with page.el("div", "row"):
-            page.text("h2", "grow", title)
-            page.el("span", "muted small", unit)
+        page.text("h2", "", title)
         # SVG: its colours are the page's own, and follow the theme without being told.
         chart = ui.echart(_options(days, named), renderer="svg").classes("curve")
         chart.props["role"] = "img"
+
+        def name_axes() -> None:
+            chart.options["xAxis"]["name"] = page.t(_("Day"))
+            chart.options["yAxis"]["name"] = f"{page.t(what)} ({unit})" if unit else page.t(what)
+            chart.update()
+
+        page.follow(chart, "axes", name_axes)
         said = "; ".join(f"{name}: {_written(sum(values))} {unit}".strip() for name, values in named) or "0"
         page.name(chart, "aria-label", _("By day, stacked by model; in all: {sums}"), sums=said)
         with page.el("ul", "curve-legend small"):
@@ -59,7 +68,7 @@ def _options(days: Sequence[str], named: Sequence[tuple[str, Sequence[float]]]) 
     line = {"lineStyle": {"color": "var(--line-strong)"}}
     return {
         "animation": False,
-        "grid": {"left": 8, "right": 12, "top": 16, "bottom": 8, "containLabel": True},
+        "grid": {"left": 8, "right": 12, "top": 38, "bottom": 30, "containLabel": True},
         "tooltip": {
             "trigger": "axis",
             "confine": True,
@@ -69,9 +78,18 @@ def _options(days: Sequence[str], named: Sequence[tuple[str, Sequence[float]]]) 
             "borderColor": "var(--line-strong)",
             "textStyle": {"color": "var(--ink)"},
         },
-        "xAxis": {"type": "category", "data": [day[5:] for day in days], "axisLabel": quiet, "axisLine": line},
+        "xAxis": {
+            "type": "category",
+            "data": [day[5:] for day in days],
+            "axisLabel": quiet,
+            "axisLine": line,
+            "nameLocation": "middle",
+            "nameGap": 28,
+            "nameTextStyle": quiet,
+        },
         "yAxis": {
             "type": "value",
+            "nameTextStyle": {**quiet, "align": "left"},
             "axisLabel": quiet,
             "axisLine": line,
             "splitLine": {"lineStyle": {"color": "var(--line)"}},
