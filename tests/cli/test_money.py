@@ -40,7 +40,11 @@ def test_a_limit_is_set_listed_changed_and_lifted(dizuo: Command) -> None:
 def test_a_price_is_set_listed_and_removed(dizuo: Command) -> None:
     dizuo("price", "set", "local/*", "--cpu-hour", "0.04", "--source", "electricity")
     assert dizuo("price", "list", "--json").json["prices"][0]["cpu_hour"] == 0.04
-    assert "electricity" in dizuo("price", "list").out
+    listed = dizuo("price", "list")
+    assert "electricity" in listed.out
+    told = " ".join(listed.err.split())
+    assert "check them before you rely on a sum" in told
+    assert "7.1 yuan, the rate of 2025-09-30" in told
     assert dizuo("price", "remove", "local/*").status == 0
     assert dizuo("price", "remove", "local/*").status == 1
 

@@ -22,6 +22,7 @@ def list_(terminal: Terminal) -> None:
 
     with terminal.house() as house:
         prices = house.prices.list()
+        rate, _space, day = house.settings.cny_per_usd.partition(" ")
     if terminal.as_json:
         terminal.show_json({"prices": [price.model_dump(mode="json") for price in prices]})
         return
@@ -32,7 +33,15 @@ def list_(terminal: Terminal) -> None:
         [_row(price) for price in prices],
         right=(1, 2, 3, 4),
     )
-    terminal.say(t("Tokens by the million. Calls keep the cost that they had when they were made."), style="dim")
+    told = t(
+        "Tokens by the million. Shipped prices are those of their day: providers change theirs, so check them before "
+        "you rely on a sum, and set your own. Calls keep the cost that they had when they were made. A US dollar counts "
+        "as {rate} yuan, the rate of {day} (setting {setting}).",
+        rate=rate,
+        day=day.strip(),
+        setting="cny_per_usd",
+    )
+    terminal.say(told, style="dim")
 
 
 @command(app, "set", _("Set a price of your own."))

@@ -35,13 +35,21 @@ class _Prices:
 
     async def open(self) -> None:
         page = self.page
+        rate, _space, day = page.house.settings.cny_per_usd.partition(" ")
         page.title(_("Prices"))
         with frame(page, "usage"), page.el("div", "column"):
             usage_head(page, "prices")
             page.text(
                 "p",
                 "muted",
-                _("Tokens by the million. Calls keep the cost that they had when they were made."),
+                _(
+                    "Tokens by the million. Shipped prices are those of their day: providers change theirs, so check "
+                    "them before you rely on a sum, and set your own. Calls keep the cost that they had when they were "
+                    "made. A US dollar counts as {rate} yuan, the rate of {day} (setting {setting})."
+                ),
+                rate=rate,
+                day=day.strip(),
+                setting="cny_per_usd",
             )
             if page.visitor.is_owner:
                 self._form()
