@@ -35,8 +35,8 @@ def list_(terminal: Terminal) -> None:
     )
     told = t(
         "Tokens by the million. Shipped prices are those of their day: providers change theirs, so check them before "
-        "you rely on a sum, and set your own. Calls keep the cost that they had when they were made. A US dollar counts "
-        "as {rate} yuan, the rate of {day} (setting {setting}).",
+        "you rely on a sum, and set your own. Calls keep the cost that they had when they were made. A US dollar "
+        "counts as {rate} yuan, the rate of {day} (setting {setting}).",
         rate=rate,
         day=day.strip(),
         setting="cny_per_usd",
