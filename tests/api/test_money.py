@@ -168,3 +168,22 @@ def test_a_key_for_some_models_asks_a_knowledge_base_only_by_its_name(
     assert key_of(models=["knowledge/*"]).post("/api/knowledge/handbook/ask", json=asked).status_code == 200
     thread = paid.house.threads.create(paid.owner.id, "handbook", "leave")
     error_of(key_of(models=["scripted/*"]).post(f"/api/threads/{thread.id}/again"), 403)
+
+
+def test_what_a_knowledge_base_may_take_holds_through_every_door(
+    paid: Served, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dizuo.knowledge.answer import Answerer
+
+    house = paid.house
+    monkeypatch.setattr(house, "answerer", Answerer(house.library, house.chat_model, house.embedder))
+    address, app = "/api/limits/app/knowledge/handbook", "knowledge/handbook"
+    assert client.put(address, json={"budget": 0}).json()["subject_id"] == app
+    body = {"model": app, "messages": [{"role": "user", "content": "How many days of leave are there?"}]}
+    assert error_of(client.post("/v1/chat/completions", json=body), 429)["code"] == "budget_spent"
+    asked = {"question": "How many days of leave are there?"}
+    assert error_of(client.post("/api/knowledge/handbook/ask", json=asked), 429)["code"] == "budget_spent"
+    assert client.post("/v1/chat/completions", json=_ASK).status_code == 200
+    assert client.delete(address).status_code == 200
+    assert client.post("/api/knowledge/handbook/ask", json=asked).status_code == 200
+    assert app in {row["name"] for row in client.get("/api/usage", params={"by": "app"}).json()["rows"]}

@@ -51,12 +51,12 @@ def unlimit_all(house: TheHouse, _owner: TheOwner) -> Limit:
     return house.limits.remove("all")
 
 
-@routes.put("/{subject}/{subject_id}")
+@routes.put("/{subject}/{subject_id:path}")
 def set_limit(new: NewLimit, subject: Subject, subject_id: _Id, house: TheHouse, _owner: TheOwner) -> Limit:
     """A limit for one user, key or app."""
     return house.limits.set(subject, subject_id, **new.model_dump(exclude_unset=True))
 
 
-@routes.delete("/{subject}/{subject_id}")
+@routes.delete("/{subject}/{subject_id:path}")
 def remove_limit(subject: Subject, subject_id: _Id, house: TheHouse, _owner: TheOwner) -> Limit:
     return house.limits.remove(subject, subject_id)

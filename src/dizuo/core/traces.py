@@ -199,6 +199,14 @@ def _status(error: BaseException) -> Status:
     return "failed" if isinstance(error, Exception) else "cancelled"
 
 
+def belongs_to(app: str) -> None:
+    """The present request is one for that app or knowledge base, where it is for none yet: its limits hold from here
+    on."""
+    trace = current.get()
+    if trace is not None and not trace.app:
+        trace.app = app
+
+
 def wants_texts() -> bool:
     """Whether prompts and answers of the present request are to be kept."""
     trace = current.get()

@@ -5,12 +5,13 @@ import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+from dizuo.core import traces
 from dizuo.core.errors import ModelError
 from dizuo.core.events import Failed, TextDelta, UsageReported
 from dizuo.core.messages import Noun
 from dizuo.gateway.estimate import text_tokens
 from dizuo.gateway.local_folders import Kind
-from dizuo.gateway.trial import attempt, mark_trial, sample
+from dizuo.gateway.trial import TRIAL_APP, attempt, sample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,7 +77,7 @@ async def probe(gateway: "Gateway", name: str, text: str = "", passages: "Sequen
 
 
 async def _embedded(gateway: "Gateway", name: str, text: str, begun_s: float) -> Probe:
-    mark_trial()
+    traces.belongs_to(TRIAL_APP)
     with gateway.call("embedding", name, text_tokens(text)):
         vector = (await asyncio.to_thread(gateway.models.embedder(name).embed, [text]))[0]
     start = ", ".join(f"{value:.3f}" for value in vector[:4])

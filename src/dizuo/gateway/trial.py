@@ -47,12 +47,6 @@ def sample(kind: Kind) -> str:
     return _SAMPLES.get(kind, "")
 
 
-def mark_trial() -> None:
-    """Makes the request that is under way one of the app of trials, where it is no other's."""
-    if (trace := traces.current.get()) is not None:
-        trace.app = trace.app or TRIAL_APP
-
-
 async def attempt(
     gateway: "Gateway", name: str, text: str = "", passages: Sequence[str] = ()
 ) -> AsyncGenerator[Event, None]:
@@ -61,7 +55,7 @@ async def attempt(
     `passages` are what vectors, rerankers and readers hold the text against. Raises NotFound, UserError for a model
     that cannot be used, and ModelError as chat models do.
     """
-    mark_trial()
+    traces.belongs_to(TRIAL_APP)
     kind = gateway.models.get(name).kind
     text = text or sample(kind)
     if kind == "chat":

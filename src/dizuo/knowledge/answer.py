@@ -105,6 +105,7 @@ class Answerer:
     ) -> AsyncGenerator[Event, None]:
         """As `ask`, with what an API client may add: its own instruction and sampling options for a chat model."""
         begun = time.monotonic()
+        traces.belongs_to(f"knowledge/{knowledge}")
         question = question.strip()
         if not question:
             raise UserError("The question is empty. Ask something about the documents.")

@@ -212,6 +212,7 @@ class Library:
         Raises NotFound, and UserError for a query that cannot be searched for.
         """
         begun_s = time.perf_counter()
+        traces.belongs_to(f"knowledge/{name}")
         with traces.span("knowledge.search", **{"gen_ai.operation.name": "retrieval"}) as span:
             span.attributes |= {"gen_ai.data_source.id": name, "dizuo.limit": limit}
             result = self._retriever.search(name, query, limit, filters)
