@@ -1,7 +1,8 @@
 """Every block of the two READMEs does what it says.
 
 Shell blocks run in order in a home of their own; a ```text block after a block is what it prints. A block under
-`<!-- not run: REASON -->` is not run, but the commands in it must exist.
+`<!-- not run: REASON -->` is not run, but the commands in it must exist. The provider that they name is one of the
+test's, on a port of its own; it knows one answer.
 """
 
 import contextlib
@@ -22,11 +23,13 @@ import typer
 from dizuo.cli.main import build
 from dizuo.platform import settings
 from tests.cli.conftest import Ran, run_in_process
+from tests.openai_server import FakeProvider
 from tests.test_serve import Server, wait_ready
 
 ROOT = Path(__file__).parents[1]
 _BLOCK = re.compile(r"(?P<skip><!-- not run: [^>]+-->\n)?```(?P<kind>\w+)\n(?P<body>.*?)```\n", re.S)
 _ADDRESS, _KEY = "http://127.0.0.1:8000", "dz-…"
+_PROVIDER, _PROVIDER_KEY = "http://127.0.0.1:11434/v1", "sk-your-key"
 
 
 @dataclass(frozen=True)
@@ -89,9 +92,60 @@ def test_commands_that_are_not_run_exist(readme: str) -> None:
     assert [line for line in skipped if not command_exists(line)] == []
 
 
+def test_every_command_in_the_guide_to_the_gateway_exists() -> None:
+    lines = [line for block in blocks("docs/gateway.md") if block.kind == "sh" for line in lines_of(block)]
+    assert len(lines) > 20
+    assert [line for line in lines if not command_exists(line)] == []
+
+
+class Served:
+    """A server of a home, from the first block that asks it until `stop`: a start takes seconds."""
+
+    def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._home = home
+        self._monkeypatch = monkeypatch
+        self._server: Server | None = None
+        self._address = ""
+
+    def run(self, code: str) -> str:
+        """What a program prints that asks this server, with a key of its own."""
+        key = run_in_process(self._home, self._monkeypatch, ("key", "create"), "").out.strip()
+        if self._server is None:
+            self._server = Server(self._home, "--port", "0")
+            self._address = self._server.started()["address"]
+            wait_ready(self._address)
+        ran = subprocess.run(
+            [sys.executable, "-c", code.replace(_ADDRESS, self._address).replace(_KEY, key)],
+            env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+            capture_output=True,
+            encoding="utf-8",
+        )
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    def stop(self) -> None:
+        if self._server is not None:
+            self._server.end()
+            self._server = None
+
+
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    one = Served(tmp_path / "home", monkeypatch)
+    yield one
+    one.stop()
+
+
+@pytest.fixture
+def provider() -> Iterator[FakeProvider]:
+    models = {"data": [{"id": "qwen3"}, {"id": "qwen3-small"}]}
+    with FakeProvider(models=models, key=_PROVIDER_KEY).serving() as one:
+        yield one
+
+
 @pytest.mark.parametrize("readme", ["README.md", "README.zh.md"])
 def test_every_block_does_what_it_says(
-    readme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: "list[Server]"
+    readme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, served: Served, provider: FakeProvider
 ) -> None:
     home = tmp_path / "home"
     for name in ("examples", "docs"):
@@ -102,10 +156,12 @@ def test_every_block_does_what_it_says(
         if not block.run:
             continue
         if block.kind == "sh":
-            printed = "".join(run_line(home, monkeypatch, line) for line in lines_of(block))
+            lines = [line.replace(_PROVIDER, provider.url) for line in lines_of(block)]
+            printed = "".join(run_line(home, monkeypatch, line) for line in lines)
         elif _ADDRESS in block.body:
-            printed = against_server(block.body, home, monkeypatch, server)
+            printed = served.run(block.body)
         else:
+            served.stop()  # what runs in this process may want the home for itself
             printed = run_python(block.body)
         if block.prints is not None:
             assert printed == block.prints
@@ -128,30 +184,6 @@ def run_python(code: str) -> str:
         exec(compile(code, "README", "exec"), {})
     python_face._houses.close()
     return out.getvalue()
-
-
-@pytest.fixture
-def server() -> Iterator["list[Server]"]:
-    started: list[Server] = []
-    yield started
-    for one in started:
-        one.end()
-
-
-def against_server(code: str, home: Path, monkeypatch: pytest.MonkeyPatch, server: "list[Server]") -> str:
-    key = run_in_process(home, monkeypatch, ("key", "create"), "").out.strip()
-    server.append(Server(home, "--port", "0"))
-    address = server[0].started()["address"]
-    wait_ready(address)
-    ran = subprocess.run(
-        [sys.executable, "-c", code.replace(_ADDRESS, address).replace(_KEY, key)],
-        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-        capture_output=True,
-        encoding="utf-8",
-    )
-    server.pop().end()
-    assert ran.returncode == 0, ran.stderr
-    return ran.stdout
 
 
 def test_every_setting_is_documented() -> None:
