@@ -70,7 +70,9 @@ def test_what_cannot_be_a_route_is_refused_with_the_reason(client: httpx.Client)
 
 def test_a_member_sees_routes_and_changes_none(member: httpx.Client) -> None:
     assert member.get("/api/routes").status_code == 200
-    assert member.get("/api/health").status_code == 200
+    seen = member.get("/api/health").json()["models"]
+    assert seen
+    assert all((one["last_error"], one["said"]) == (None, "") for one in seen)
     body = {"targets": [{"model": "well/m"}]}
     assert error_of(member.post("/api/routes", json={"name": "mine", **body}), 403)
     assert error_of(member.put("/api/routes/mine", json=body), 403)

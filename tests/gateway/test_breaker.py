@@ -8,6 +8,7 @@ import pytest
 from dizuo.core.errors import ModelBusy, ModelDown, ModelError, ModelRefused, UserError
 from dizuo.gateway import breaker
 from dizuo.gateway.breaker import FAILURES, WINDOW_S, Entry, Health, ModelHealth
+from dizuo.gateway.remote_refusal import RequestRefused
 from dizuo.platform import schema
 from dizuo.platform.database import Database
 
@@ -191,3 +192,12 @@ def test_names_that_callers_make_up_do_not_fill_the_memory(health: Health, monke
             entry.failed(ModelRefused("There is no such model."))
     assert len(health.report()) <= 11
     assert health.pause_s("a/m") is None
+
+
+def test_what_a_provider_says_of_one_request_is_told_to_nobody_else(health: Health) -> None:
+    call(health, RequestRefused("{host} refused the request. It said: {detail}", host="x", detail="my secret plan"))
+    assert only(health).last_error is None
+    for _ in range(FAILURES):
+        call(health, ModelDown("It failed at {detail}", detail="my secret plan"))
+    assert "secret" not in str(health.refusal(["a/m"]))
+    assert "secret" in str(only(health).last_error)  # for the owner

@@ -319,7 +319,7 @@ def test_a_call_that_nobody_may_answer_says_why_and_when_to_come_back() -> None:
     for _ in range(FAILURES):
         with pytest.raises(ModelDown, match="It is down"):
             answer(route(bad, health=health, tries=1))
-    with pytest.raises(ModelDown, match=r"asked again in 10 s\. The last time: It is down"):
+    with pytest.raises(ModelDown, match=r"asked again in 10 s\. Why: dizuo route health"):
         answer(route(bad, health=health))
     assert len(bad.calls) == FAILURES
 

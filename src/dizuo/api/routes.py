@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import Path, Request
 from pydantic import BaseModel, Field
 
-from dizuo.api.auth import TheHouse, TheOwner, router
+from dizuo.api.auth import TheHouse, TheOwner, TheUser, router
 from dizuo.api.errors import reader_language
 from dizuo.api.requests import Name, RequestBody
 from dizuo.gateway.breaker import ModelHealth
@@ -55,6 +55,8 @@ class NewRoute(RouteBody):
 
 
 class ListedHealth(ModelHealth):
+    """The last error is for the owner: it may quote what somebody asked."""
+
     said: str = Field(description="the last error in the caller's language; empty without one")
 
 
@@ -75,16 +77,18 @@ def create_route(new: NewRoute, house: TheHouse, _owner: TheOwner) -> Route:
 
 
 @health_routes.get("")
-def show_model_health(request: Request, house: TheHouse) -> HealthList:
+def show_model_health(request: Request, house: TheHouse, user: TheUser) -> HealthList:
     """How each remote model does that was asked lately: calls under way, failures, whether it is spared and why."""
-    language = reader_language(request)
+    language, models = reader_language(request), house.gateway.health()
+    if user.role != "owner":
+        models = [one.model_copy(update={"last_error": None}) for one in models]
     return HealthList(
         models=[
             ListedHealth(
                 **dict(one),
                 said=translate(one.last_error.template, language, **one.last_error.params) if one.last_error else "",
             )
-            for one in house.gateway.health()
+            for one in models
         ]
     )
 

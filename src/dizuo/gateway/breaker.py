@@ -179,19 +179,22 @@ class Health:
             return max(0.0, model.paused_until - now)
 
     def refusal(self, names: Sequence[str]) -> ModelError:
-        """The error of a call that none of these models may be asked for."""
+        """The error of a call that none of these models may be asked for. Without what a provider said to another
+        caller, which may quote what he asked."""
         with self._lock:
             now = self._clock()
             model = min((self._of(name) for name in names), key=lambda one: max(one.open_until, one.paused_until))
             seconds = max(1, round(max(model.open_until, model.paused_until) - now))
-            said = {"model": model.name, "seconds": seconds, "error": model.last_error or "-"}
+            said = {"model": model.name, "seconds": seconds}
             if model.open_until:
                 return ModelDown(
-                    "{model} kept failing and is spared: it is asked again in {seconds} s. The last time: {error}",
+                    "{model} kept failing and is spared: it is asked again in {seconds} s. Why: dizuo route health",
                     **said,
                 )
             return ModelBusy(
-                "{model} wants no requests for another {seconds} s. It said: {error}", **said, retry_after_s=seconds
+                "{model} wants no requests for another {seconds} s. Why: dizuo route health",
+                **said,
+                retry_after_s=seconds,
             )
 
     def report(self) -> list[ModelHealth]:
@@ -232,7 +235,8 @@ class Health:
             pause_s = error.params.get("retry_after_s")
             if isinstance(pause_s, int | float) and pause_s > 0:
                 model.paused_until = max(model.paused_until, now + min(pause_s, LONGEST_PAUSE_S))
-            model.last_error = Note.of(error)
+            if error.status != 400:  # else it is about what somebody asked, and tells others of it
+                model.last_error = Note.of(error)
             if isinstance(error, ModelBusy | ModelRefused):  # it is there, and says so
                 if probe:
                     model.probing, model.open_until, model.trips = False, 0.0, 0

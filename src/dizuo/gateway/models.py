@@ -254,11 +254,13 @@ class Models:
         if in_dialect:
             where = {**where, "preset": access.preset}
         made_by = (make, name, access)
-        if made_by not in self._made:
+        made = self._made.get(made_by)
+        if made is None:
+            made = make(name, access.base_url, access.key, **where)
             if len(self._made) >= _MAX_MADE:
                 self._made.clear()
-            self._made[made_by] = make(name, access.base_url, access.key, **where)
-        return self._made[made_by]
+            self._made[made_by] = made
+        return made
 
     def _reached(self, name: str, kind: Kind, setting: str) -> "tuple[Access, dict[str, str]]":
         """How a model is reached: at one of the providers that were added, or at the implicit one of the setting

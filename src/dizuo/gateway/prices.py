@@ -57,11 +57,14 @@ class Prices:
     def of(self, model: str) -> Price | None:
         """The price of a model, by what was known at the last refresh."""
         found = self._found
-        if model not in found:
-            if len(found) > 10_000:  # names are a caller's to choose
-                found.clear()
-            found[model] = _best(model, self._own) or _best(model, shipped())
-        return found[model]
+        try:
+            return found[model]
+        except KeyError:
+            price = _best(model, self._own) or _best(model, shipped())
+        if len(found) > 10_000:  # names are a caller's to choose
+            found.clear()
+        found[model] = price
+        return price
 
     def cost(self, model: str, usage: Usage) -> tuple[float | None, Currency]:
         """What a call took; None where no price is known."""

@@ -150,7 +150,7 @@ class _Routes:
                                 page.text("span", "muted small", _("for {time}"), time=self._lasts(left_s))
                         page.el("td", "number", str(one.in_flight))
                         page.el("td", "number", str(one.failures))
-                    if one.last_error is not None:
+                    if one.last_error is not None and page.visitor.is_owner:  # it may quote what somebody asked
                         with page.el("tr"), page.el("td", "error muted small", colspan="4"):
                             page.text("span", "", _("Last error: {error}"), error=one.last_error)
 
