@@ -26,11 +26,11 @@ demo: install ## the same as up, then exit
 
 test: install ## run the tests (installs Chromium and PostgreSQL from the system's packages where it may)
 	.ci/system-packages
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 30
 
 test-postgres: install ## the same tests, every instance on a real PostgreSQL
 	.ci/system-packages
-	$(BIN)/python -m pytest -n 2 --dist loadfile --database postgres
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --database postgres
 
 check: install ## format, lint, types, import contract, language catalogue
 	$(BIN)/ruff format --check .

@@ -14,7 +14,10 @@ from dizuo.platform import settings as settings_table
 from dizuo.platform.blobs import Blobs
 from dizuo.platform.database import Database
 
+RUN_LANES = 4  # runs of agents that are advanced side by side
+
 if TYPE_CHECKING:
+    from dizuo.agents.runs import Runs
     from dizuo.apps.threads import Threads
     from dizuo.apps.training import Trainings
     from dizuo.core.protocols import ChatModel, Embedder
@@ -104,6 +107,8 @@ class House:
         jobs.register("knowledge.add", lambda context: self.library.run_add(context))
         jobs.register("model.add", lambda context: self.hub.run_add(context), lane="model")
         jobs.register("train", lambda context: self.trainings.run(context), lane="train")
+        for lane in range(RUN_LANES):
+            jobs.register(f"agent.run.{lane}", lambda context: self.runs.run_job(context), lane=f"run{lane}")
         return jobs
 
     @once
@@ -288,6 +293,27 @@ class House:
         home, data = self.settings.home, self.settings.data
         trainer = Trainer({"DIZUO_HOME": str(home), "DIZUO_DATA": data})
         return Trainings(self.database, lambda: self.jobs, home, trainer)
+
+    @once
+    def runs(self) -> "Runs":
+        """Goals given to agents, and what becomes of them."""
+        from dizuo.agents.runs import Runs
+        from dizuo.apps.agents import knowledge_tool
+
+        return Runs(
+            self.database,
+            lambda: self.jobs,
+            self._thinker,
+            lambda name: knowledge_tool(self.library, name),
+            self.settings.home / "runs",
+            lambda model, usage: self.prices.cost(model, usage)[0] or 0.0,
+            RUN_LANES,
+        )
+
+    def _thinker(self, name: str) -> "ChatModel":
+        """The model that an agent thinks with. Its answers are not kept: the same goal twice is meant twice."""
+        self.gateway.check_allowed(name)
+        return self.gateway.chat(name, kept=False)
 
     # --- backups ----------------------------------------------------------------------------------------------
 

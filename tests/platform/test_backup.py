@@ -513,12 +513,14 @@ def test_the_tables_of_a_worked_in_database_are_all_known(home: Path) -> None:
 
 # --- older and newer schemas --------------------------------------------------------------------------------------
 
-NEXT = """
+HEAD = revisions.head()
+LATER = f"{int(HEAD) + 1:04}"
+NEXT = f"""
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "{LATER}"
+down_revision = "{HEAD}"
 
 
 def upgrade() -> None:
@@ -536,7 +538,7 @@ class Time:
 
         self._patch, self._now, self._later = monkeypatch, revisions._SCRIPTS, tmp_path / "later"
         shutil.copytree(self._now, self._later, ignore=shutil.ignore_patterns("__pycache__"))
-        (self._later / "versions" / "0003_news.py").write_text(NEXT)
+        (self._later / "versions" / f"{LATER}_news.py").write_text(NEXT)
 
     def later(self) -> None:
         sa.Table("news", schema.metadata, extend_existing=True)
@@ -580,7 +582,7 @@ def test_a_backup_of_an_older_schema_is_brought_to_the_present_one(
     instance.restore(tmp_path / "old.dizuo")
     assert shouted(instance) == "KB"
     upgrade(instance)
-    assert [taken.revision for taken in snapshots(instance.home)] == ["0003", "0002"]
+    assert [taken.revision for taken in snapshots(instance.home)] == [LATER, HEAD]
 
 
 def test_a_snapshot_before_a_migration_rolls_it_back(on_sqlite: Instance, time_machine: Time) -> None:

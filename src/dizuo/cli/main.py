@@ -11,6 +11,7 @@ import typer
 
 from dizuo import __version__
 from dizuo.cli import (
+    agent,
     ask,
     cache,
     config,
@@ -53,6 +54,8 @@ def build() -> typer.Typer:
         ("model", model.app),
         ("route", route.app),
         ("provider", provider.app),
+        ("agent", agent.app),
+        ("run", agent.runs),
         ("job", job.app),
         ("thread", thread.app),
         ("trace", trace.app),

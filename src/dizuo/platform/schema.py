@@ -381,3 +381,32 @@ def unused_id(connection: sa.Connection, table: Table, column: str) -> int | Non
         return None
     seen = [sa.select(sa.func.max(table.c.id)), *(sa.select(sa.func.max(one.c[column])) for one in (calls, traces))]
     return 1 + max(connection.scalar(query) or 0 for query in seen)
+
+
+# --- agents ---------------------------------------------------------------------------------------------------
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("user_id", Integer, ForeignKey("users.id", ondelete="CASCADE"), index=True),
+    Column("goal", Text, nullable=False),
+    Column("model", String(128), nullable=False),
+    Column("status", String(16), nullable=False),  # agents.runs.RunStatus
+    Column("reason", String(16), nullable=False),  # why it ended, or ""
+    Column("policy", JSON, nullable=False),
+    Column("knowledge", String(64), nullable=False),  # the knowledge base that it may search, or ""
+    Column("forked_from", String(40), nullable=False),
+    Column("created_at", String(32), nullable=False),
+    Column("changed_at", String(32), nullable=False),
+)
+
+run_steps = Table(  # append-only
+    "run_steps",
+    metadata,
+    Column("run_id", String(40), ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),  # 1, 2, …
+    Column("kind", String(16), nullable=False),
+    Column("data", Text, nullable=False),  # JSON of agents.steps, without what is as usual
+    Column("at", String(32), nullable=False),
+)

@@ -1,0 +1,1 @@
+"""Agents: a goal in, a journalled run of model and tool calls out."""

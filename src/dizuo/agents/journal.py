@@ -1,0 +1,56 @@
+"""The journal of a run: its steps in the database, append-only, each written once."""
+
+import json
+
+import sqlalchemy as sa
+
+from dizuo.agents.steps import STEP, Ended, Step
+from dizuo.platform import schema
+from dizuo.platform.database import Database
+
+_steps = schema.run_steps
+
+
+class Journal:
+    """The steps of one run. Blocking; several processes may add, one of them advances."""
+
+    def __init__(self, database: Database, run_id: str) -> None:
+        self._database = database
+        self.run_id = run_id
+
+    def read(self, after: int = 0) -> list[Step]:
+        """The steps behind the first `after`, in order."""
+        with self._database.read() as connection:
+            return read(connection, self.run_id, after)
+
+    def append(self, step: Step, after: int | None = None) -> list[Step]:
+        """Adds a step. With `after`, the number of steps that the caller knows of: those that others added meanwhile,
+        then this one; without it when the run has ended meanwhile.
+        """
+        with self._database.write() as connection:
+            return append(connection, self.run_id, step, after)
+
+
+def append(connection: sa.Connection, run_id: str, step: Step, after: int | None = None) -> list[Step]:
+    """`Journal.append`, in the caller's transaction."""
+    last = connection.scalar(sa.select(sa.func.max(_steps.c.number)).where(_steps.c.run_id == run_id)) or 0
+    others = read(connection, run_id, after) if after is not None and after < last else []
+    if any(isinstance(one, Ended) for one in others):
+        return others
+    connection.execute(
+        _steps.insert().values(
+            run_id=run_id,
+            number=last + 1,
+            kind=step.kind,
+            data=json.dumps(step.model_dump(exclude_defaults=True)),  # ASCII: holds what no database's text does
+            at=schema.now(),
+        )
+    )
+    return [*others, step]
+
+
+def read(connection: sa.Connection, run_id: str, after: int = 0) -> list[Step]:
+    """The steps of a run behind the first `after`."""
+    found = sa.select(_steps.c.kind, _steps.c.data).where(_steps.c.run_id == run_id, _steps.c.number > after)
+    rows = connection.execute(found.order_by(_steps.c.number))
+    return [STEP.validate_python({**json.loads(row.data), "kind": row.kind}) for row in rows]

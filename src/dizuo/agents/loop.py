@@ -1,0 +1,213 @@
+"""The one loop of every agent: ask the model, call what it wants called, until it answers or must stop.
+
+A generator of steps. Whoever drives it writes each step down before it asks for the next, and gives it the steps of
+before when it begins again; so the loop itself keeps nothing (plan-act-check as in ReAct, https://arxiv.org/abs/2210.03629).
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+from dizuo.agents.plan import PLAN_TOOL, plan_of
+from dizuo.agents.policy import Policy
+from dizuo.agents.state import State
+from dizuo.agents.steps import ApprovalAsked, Ended, ModelCalled, PlanChanged, Step, ToolEnded, ToolStarted
+from dizuo.core.errors import DizuoError
+from dizuo.core.events import Done, Failed, TextDelta, ToolCalled, UsageReported
+from dizuo.core.messages import ToolCall, Usage
+from dizuo.core.protocols import ChatModel
+from dizuo.core.tools import Tool, ToolContext, ToolResult
+
+ASK_USER = "ask_user"
+
+Price = Callable[[str, Usage], float]
+
+
+class Loop:
+    """An agent's loop over a model and tools."""
+
+    def __init__(
+        self,
+        model: ChatModel,
+        tools: Sequence[Tool],
+        *,
+        policy: Policy | None = None,
+        price: Price = lambda _model, _usage: 0.0,
+        workspace: Path | None = None,
+        run_id: str = "",
+    ) -> None:
+        """`price` says what a call of a model costs."""
+        self._model = model
+        self._tools: Mapping[str, Tool] = {one.name: one for one in tools}
+        self._policy = policy or Policy()
+        self._price = price
+        self._workspace = workspace
+        self._run_id = run_id
+        self._described = [one.described() for one in tools]
+
+    async def steps(self, state: State) -> AsyncGenerator[Step, None]:
+        """The steps that follow. Ends after `Ended`, or when nothing can be done before a person has answered.
+
+        Whoever reads them takes each into `state`, with what others have added meanwhile, before the next is asked for.
+        An exception other than of the model or a tool leaves the run as it is: it goes on from what was written down.
+        """
+        while state.ended is None:
+            if state.open:
+                waits = True
+                async with aclosing(self._calls(state)) as steps:
+                    async for step in steps:
+                        waits = False
+                        yield step
+                if waits:
+                    return
+            elif state.answered:
+                yield Ended(reason="done", text=state.answer, detail=_left_of(state))
+            else:
+                yield self._stop(state) or await self._ask(state)
+
+    # --- the model --------------------------------------------------------------------------------------------
+
+    async def _ask(self, state: State) -> Step:
+        began = time.perf_counter()
+        text, calls, usage = "", list[ToolCall](), Usage()
+        options: dict[str, Any] = {"tools": self._described} if self._described else {}
+        try:
+            async with aclosing(self._model.stream(state.messages(), **options)) as events:  # type: ignore[type-var]
+                async for event in events:
+                    match event:
+                        case TextDelta(text=more):
+                            text += more
+                        case ToolCalled(call=call):
+                            calls.append(call)
+                        case UsageReported(usage=reported):
+                            usage = reported
+                        case Failed(message=message):
+                            return Ended(reason="failed", text=state.answer, detail=message)
+                        case Done():
+                            break
+        except DizuoError as error:
+            return Ended(reason="failed", text=state.answer, detail=str(error))
+        return ModelCalled(
+            text=text,
+            calls=tuple(_distinct(calls, state.number)),
+            usage=usage,
+            cost=self._price(self._model.name, usage),
+            seconds=time.perf_counter() - began,
+        )
+
+    def _stop(self, state: State) -> Ended | None:
+        """Why it goes on no longer, if so."""
+        if (spent := state.spent()) is not None:
+            return Ended(reason="budget", text=state.answer, detail=spent)
+        if state.circle:
+            return Ended(reason="no_progress", text=state.answer, detail=state.circle)
+        return None
+
+    # --- tools ------------------------------------------------------------------------------------------------
+
+    async def _calls(self, state: State) -> AsyncGenerator[Step, None]:
+        """The steps of the calls that are open; those that may go, go side by side. None: all wait for people."""
+        going: list[ToolCall] = []
+        room = state.budget.tool_calls - state.tool_calls
+        for call in list(state.open.values()):
+            step = self._next_of(call, state)
+            if step is None and len(going) >= room:
+                step = self._refused(call, "The budget of tool calls is used up. Answer with what you have.")
+            if step is None:
+                going.append(call)
+            elif step != state.asked.get(call.id):  # else it waits already
+                yield step
+                if isinstance(step, ToolEnded) and (plan := self._plan_in(step)):
+                    yield plan
+        for call in going:
+            if self._tools[call.name].effect != "read" and call.id not in state.begun:
+                yield ToolStarted(call_id=call.id)
+        pending = [asyncio.ensure_future(self._call(call, state)) for call in going]
+        try:
+            for done in asyncio.as_completed(pending):
+                yield await done
+        finally:
+            for one in pending:
+                one.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
+
+    def _next_of(self, call: ToolCall, state: State) -> ToolEnded | ApprovalAsked | None:
+        """What stands between a call and its being made; None: nothing."""
+        answer = state.answers.get(call.id)
+        if answer is not None and answer.decision == "reject":
+            return self._refused(call, f"The user said no. {answer.reason}".strip())
+        if call.name == PLAN_TOOL:
+            return self._planned(call)
+        known = self._tools.get(call.name)
+        if known is None:
+            return self._refused(call, f"There is no tool {call.name!r}. There are: {', '.join(self._tools)}.")
+        try:
+            known.checked(call.arguments)
+        except DizuoError as error:
+            return self._refused(call, str(error))
+        if call.name == ASK_USER:
+            return self._asks(call, "question") if answer is None else self._told(call, answer.reason)
+        if call.id in state.begun and not known.idempotent:
+            return self._asks(call, "maybe_done")
+        if answer is not None:
+            return None
+        match self._policy.decide(known, call.arguments, told_by_others=state.told_by_others):
+            case "allow":
+                return None
+            case "deny":
+                return self._refused(call, "The policy of this agent does not allow that call.")
+            case "ask":
+                return self._asks(call, "effect")
+
+    async def _call(self, call: ToolCall, state: State) -> ToolEnded:
+        began = time.perf_counter()
+        context = ToolContext(self._run_id, f"{self._run_id}/{call.id}", self._workspace)
+        result = await self._tools[call.name].call(call.arguments, context)
+        answer = state.answers.get(call.id)
+        if answer is not None and answer.arguments is not None:
+            edited = f"The user changed the arguments to {call.arguments}.\n{result.text}"
+            result = result.model_copy(update={"text": edited})
+        seconds = time.perf_counter() - began
+        return ToolEnded(call_id=call.id, name=call.name, arguments=call.arguments, result=result, seconds=seconds)
+
+    @staticmethod
+    def _asks(call: ToolCall, why: Any) -> ApprovalAsked:
+        return ApprovalAsked(call_id=call.id, name=call.name, arguments=call.arguments, why=why)
+
+    @staticmethod
+    def _refused(call: ToolCall, why: str) -> ToolEnded:
+        result = ToolResult(text=why, failed=True)
+        return ToolEnded(call_id=call.id, name=call.name, arguments=call.arguments, result=result)
+
+    @staticmethod
+    def _told(call: ToolCall, text: str) -> ToolEnded:
+        return ToolEnded(call_id=call.id, name=call.name, arguments=call.arguments, result=ToolResult(text=text))
+
+    # --- the plan ---------------------------------------------------------------------------------------------
+
+    def _planned(self, call: ToolCall) -> ToolEnded:
+        try:
+            items = plan_of(call.arguments)
+        except DizuoError as error:
+            return self._refused(call, str(error))
+        left = sum(item.status in ("open", "doing") for item in items)
+        return self._told(call, f"The plan has {len(items)} items, {left} of them to be done.")
+
+    @staticmethod
+    def _plan_in(step: ToolEnded) -> PlanChanged | None:
+        if step.name != PLAN_TOOL or step.result.failed:
+            return None
+        return PlanChanged(items=plan_of(step.arguments))
+
+
+def _left_of(state: State) -> str:
+    """What the plan still has open, though the agent has answered."""
+    return "; ".join(item.text for item in state.plan if item.status in ("open", "doing"))
+
+
+def _distinct(calls: Sequence[ToolCall], number: int) -> list[ToolCall]:
+    """The calls with ids that no other call of the run has: some servers count them anew in every answer."""
+    return [call.model_copy(update={"id": f"s{number}-{n}-{call.id}"[:64]}) for n, call in enumerate(calls)]

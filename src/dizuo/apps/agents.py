@@ -1,0 +1,29 @@
+"""What an agent may look into that other skills hold."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from dizuo.core.tools import Tool, ToolResult, tool
+from dizuo.knowledge.library import Library
+
+
+def knowledge_tool(library: Library, name: str) -> Tool:
+    """The tool that searches a knowledge base. Raises NotFound."""
+    name = library.get(name).name
+
+    @tool(name="search_knowledge")
+    def search_knowledge(
+        query: Annotated[str, Field(min_length=1, max_length=1000)],
+        limit: Annotated[int, Field(ge=1, le=20)] = 5,
+    ) -> ToolResult:
+        """Search the user's documents. Gives passages with the document's name, the best first: name it where you use
+        one."""
+        hits = library.search(name, query, limit).hits
+        passages = [
+            f"[{n}] {hit.document}{f', page {hit.page}' if hit.page else ''}\n{hit.text}"
+            for n, hit in enumerate(hits, 1)
+        ]
+        return ToolResult(text="\n\n".join(passages) or "Nothing was found.", trusted=False)
+
+    return search_knowledge
