@@ -66,6 +66,7 @@ def test_a_limit_is_set_and_a_price_too(visit: Visit, spent: None) -> None:
     page.click("#limit button[type=submit]")
     page.locator(".usage-budgets", has_text="手册").wait_for()
     page.locator(".usage-budgets li", has_text="手册").get_by_role("button").click()
+    page.locator("#limit[open]").wait_for()
     assert page.input_value("[name=concurrency]") == "4"
     page.fill("[name=concurrency]", "")
     page.fill("[name=tokens_per_minute]", "900")

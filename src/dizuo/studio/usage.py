@@ -179,7 +179,7 @@ class _Usage:
                             page.el("td", "number", page.number(row.calls))
                             page.el("td", "number wide", page.number(row.prompt_tokens))
                             page.el("td", "number wide", page.number(row.completion_tokens))
-                            page.el("td", "number", money(row))
+                            page.el("td", "number usage-cost", money(row, "\n"))
                             page.el("td", "number wide", f"{row.cpu_s:,.1f}")
                             page.el("td", "number wide", page.number(row.failed))
                             page.el("td", "number wide", page.number(row.refused))
@@ -242,6 +242,6 @@ class _Usage:
         return " · ".join(parts)
 
 
-def money(sums: Sums) -> str:
+def money(sums: Sums, between: str = " + ") -> str:
     """The costs of each currency."""
-    return " + ".join(f"{cost:,.4f} {currency}" for currency, cost in sums.costs.items()) or "0"
+    return between.join(f"{cost:,.4f} {currency}" for currency, cost in sums.costs.items()) or "0"
