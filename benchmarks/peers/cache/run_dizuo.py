@@ -1,6 +1,5 @@
-"""Dizuo's cache on SQLite, as the gateway calls it: run_dizuo.py THRESHOLD; "shipped" for the fitted ones."""
+"""Dizuo's cache on SQLite, as the gateway calls it."""
 
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +7,6 @@ from pathlib import Path
 from worker import Found, serve
 
 from dizuo.core.events import Done, TextDelta
-from dizuo.gateway import verifier
 from dizuo.gateway.agreement import Lexicon
 from dizuo.gateway.cache import Cache, Question
 from dizuo.gateway.local import LocalEmbedder
@@ -20,11 +18,6 @@ from dizuo.platform.database import Database
 
 
 def main() -> None:
-    if sys.argv[1] != "shipped":
-        content = verifier.shipped()
-        for weights in content["weights"].values():
-            weights["threshold"] = float(sys.argv[1])
-        verifier.shipped = lambda: content
     embedder = LocalEmbedder()
     lexicon = Lexicon(fold, terms, rarity)
     state: dict[str, Cache] = {}
@@ -45,7 +38,7 @@ def main() -> None:
             return None
         (said, _done) = found.events
         assert isinstance(said, TextDelta)
-        return int(said.text), found.score
+        return int(said.text), found.score, found.kind == "semantic"
 
     serve(keep, look)
 

@@ -1,7 +1,6 @@
 """GPTCache as its documentation shows it for similar questions: SQLite, faiss, distance of the vectors; and its own
-class for sentence-transformers, with the same weights. run_gptcache.py THRESHOLD"""
+class for sentence-transformers, with the same weights. It answers with the nearest, whatever its score."""
 
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from gptcache.adapter.api import get, put  # pyright: ignore[reportMissingImport
 from gptcache.embedding import SBERT  # pyright: ignore[reportMissingImports]
 from gptcache.manager import CacheBase, VectorBase, get_data_manager  # pyright: ignore[reportMissingImports]
 from gptcache.processor.pre import get_prompt  # pyright: ignore[reportMissingImports]
-from gptcache.similarity_evaluation import SearchDistanceEvaluation  # pyright: ignore[reportMissingImports]
+from gptcache.similarity_evaluation.distance import SearchDistanceEvaluation  # pyright: ignore[reportMissingImports]
 from worker import Found, model_folder, serve
 
 
@@ -43,14 +42,14 @@ def main() -> None:
             embedding_func=encoder.to_embeddings,
             data_manager=manager,
             similarity_evaluation=scored,
-            config=Config(similarity_threshold=float(sys.argv[1])),
+            config=Config(similarity_threshold=0.0),
         )
         for number, text in enumerate(texts):
             put(text, str(number), cache_obj=cache)
 
     def look(text: str) -> Found | None:
         found = get(text, cache_obj=state["cache"])
-        return None if found is None else (int(found), scored.last / 4)
+        return None if found is None else (int(found), float(scored.last) / 4, True)
 
     serve(keep, look)
 

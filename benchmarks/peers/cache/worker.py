@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-Found = tuple[int, float]  # number of the kept text, score
+Found = tuple[int, float, bool]  # number of the kept text, score, whether it was found by what it says
 
 
 def model_folder() -> Path:
@@ -20,8 +20,8 @@ def model_folder() -> Path:
 
 
 def serve(keep: Callable[[Sequence[str]], None], look: Callable[[str], Found | None]) -> None:
-    """Answers {"keep": [text]} with {} and {"ask": [text]} with [[number, score, seconds] or null]. What libraries
-    print goes to stderr."""
+    """Answers {"keep": [text]} with [] and {"ask": [text]} with [[number, score, by meaning, seconds] or null]. What
+    libraries print goes to stderr."""
     out, sys.stdout = sys.stdout, sys.stderr
     print("ready", file=out, flush=True)
     for line in sys.stdin:

@@ -17,7 +17,7 @@ app = group(_("Kept answers: what is there, and how often it errs."))
 @command(app, "report", _("Print how often the cache hits and how often it errs, by language and kind."))
 def report(terminal: Terminal) -> None:
     from dizuo.cli.table import show_table, size
-    from dizuo.gateway.cache_report import KINDS
+    from dizuo.gateway.cache_report import KINDS, LANGUAGES, verdict
     from dizuo.gateway.cache_report import report as made
 
     with terminal.house() as house:
@@ -31,7 +31,7 @@ def report(terminal: Terminal) -> None:
         (t("Language"), t("Kind"), t("Asked"), t("Hits"), t("Wrong"), t("Hit rate"), t("False-hit rate")),
         [
             (
-                one.language,
+                t(LANGUAGES[one.language]),
                 t(KINDS[one.kind]),
                 one.asked,
                 one.hits,
@@ -50,11 +50,8 @@ def report(terminal: Terminal) -> None:
             data=found.data,
         )
     )
-    for language, answers in found.languages.items():
-        if not answers:
-            terminal.say(
-                t("In {language} only the same words hit: the budget could not be shown to hold.", language=language)
-            )
+    for one in found.languages:
+        terminal.say(t(verdict(one), language=t(LANGUAGES[one.language]), bound=f"{one.false_hit_bound:.1%}"))
     here = found.here
     terminal.say(
         t(

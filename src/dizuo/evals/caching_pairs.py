@@ -22,11 +22,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
 from dizuo.evals.sets import cmrc, squad
-from dizuo.gateway.agreement import normalised
+from dizuo.gateway.writing import normalised
 from dizuo.knowledge.analyze import fold
 
 Half = Literal["fit", "test"]
@@ -107,23 +108,17 @@ def reading(folder: Path, language: Language, half: Half, most: int = 1500) -> C
 
 
 def frames(language: Language, half: Half) -> Iterator[Collection]:
-    """Our own pairs, each a collection of one kept question and one asked."""
+    """Our own pairs, each a collection of one kept question and one asked; once, for the order changes nothing."""
     for number, frame in enumerate(_json("caching_frames.json")[language]):
         if (number % 2 == 0) != (half == "fit"):
             continue
         filled = [[form.format(**slot) for form in frame["same"]] for slot in frame["slots"]]
         for slot, forms in zip(frame["slots"], filled, strict=True):
-            for a, b in ((a, b) for a in forms for b in forms if a != b):
-                yield _pair(language, a, b, "same")
+            yield from (_pair(language, a, b, "same") for a, b in combinations(forms, 2))
             for rule, form in frame["other"]:
-                twin = form.format(**slot)
-                for one in forms:
-                    yield _pair(language, one, twin, rule)
-                    yield _pair(language, twin, one, rule)
-        for m, forms in enumerate(filled):
-            for n, others in enumerate(filled):
-                if m != n:
-                    yield from (_pair(language, a, b, frame["by"]) for a in forms for b in others)
+                yield from (_pair(language, one, form.format(**slot), rule) for one in forms)
+        for forms, others in combinations(filled, 2):
+            yield from (_pair(language, a, b, frame["by"]) for a in forms for b in others)
 
 
 def framed(language: Language, half: Half) -> Collection:

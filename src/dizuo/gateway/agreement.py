@@ -1,8 +1,8 @@
 """Whether two questions disagree on something that an answer hangs from, in English and in Chinese.
 
 Two questions may share all their words and want different answers: "from Paris to Rome" and "from Rome to Paris". What
-is looked at: negation, numbers with their units, dates, names, opposites, who does what to whom, the kind of question,
-language. Strict on purpose: where it errs, a question is answered anew.
+is looked at: negation, numbers with their units, dates, names, opposites, who does what to whom, tense, the kind of
+question, language. Strict on purpose: where it errs, a question is answered anew.
 """
 
 import re
@@ -16,49 +16,6 @@ from dizuo.gateway.opposites import OPEN_ZH, OPPOSITES_EN, OPPOSITES_ZH, SHUT_ZH
 
 _HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
 _LETTER = re.compile(r"[^\W\d_]")
-_CODE = re.compile(r"[`{}<>\\|;=$]|\n\s*\S|\w\(|://")
-_ENDS = " \t\r\n.?!。？！…~～"
-_SPACES = re.compile(r"\s+")
-_BESIDE_HAN = re.compile(r"(?<=[\u3400-\u9fff]) (?=\S)|(?<=\S) (?=[\u3400-\u9fff])")
-_SOFT_COMMA = re.compile(r"[,、:](?=\s|$)|(?<=[\u3400-\u9fff])[,、]|(?<=\s)[-–—]+(?=\s)")
-# At the very ends only, and set apart there: "translate please" asks about the word.
-_POLITE_START = re.compile(
-    r"(?:(?:hi|hello|hey|dear sir|good (?:morning|afternoon|evening))(?: there| all)?[,.!]+\s*"
-    r"|(?:please|pls|kindly)\b[,\s]+|(?:excuse me|sorry)[,.!]+\s*"
-    r"|(?:你好|您好|嗨|哈喽|早上好|下午好|晚上好|大家好|打扰一下|不好意思)[,.!，。！\s]+"
-    r"|(?:请问一下|请问|请教一下|麻烦您?问一下|麻烦您|麻烦你|麻烦|想问一下|请)(?=[^的是字这]))[,，\s]*",
-    re.IGNORECASE,
-)
-_POLITE_END = re.compile(
-    r"[,.!?，。！？]+\s*(?:please|pls|thanks|thank you|thx|cheers|many thanks|thanks a lot|thank you very much"
-    r"|谢谢|谢谢您|谢谢你|多谢|感谢|谢了|拜托|拜托了)[\s.!。！~]*$",
-    re.IGNORECASE,
-)
-# Words whose capitals tell them apart: WHO is not who.
-_CAPITALS = frozenset("IT US WHO AIDS CAN MAY AM PM OR IN AS ALL NOW ARM SAP CAT GO".split())  # noqa: SIM905
-
-
-def normalised(text: str, fold: Callable[[str], str]) -> str:
-    """The question without what only its writing brings: width, case, spaces, sentence marks, politeness at its ends,
-    traditional characters. Code keeps all but the blanks around it, because there every mark may matter.
-
-    `fold` makes traditional characters simplified.
-    """
-    plain = unicodedata.normalize("NFKC", text).strip()
-    if _CODE.search(plain):
-        return text.strip()
-    if _HAN.search(plain):
-        plain = fold(plain)
-    for _again in range(3):
-        cut = _POLITE_END.sub("", _POLITE_START.sub("", plain, count=1)).strip(_ENDS)
-        if not cut or cut == plain:
-            break
-        plain = cut
-    plain = plain.replace("’", "'").replace("“", '"').replace("”", '"')
-    plain = _SPACES.sub(" ", _SOFT_COMMA.sub(" ", plain)).strip()
-    plain = _BESIDE_HAN.sub("", plain)
-    shouted = not any(c.islower() for c in plain)
-    return " ".join(word if word in _CAPITALS and not shouted else word.casefold() for word in plain.split(" "))
 
 
 def language_of(text: str) -> str:
@@ -90,7 +47,7 @@ _NEGATION_EN = re.compile(
 )
 _NO_NEGATION_EN = re.compile(
     r"\bnot only\b|\bwhether or not\b|\bor not\b|\bwhy not\b|\bno problem\b|\bno matter\b|\bno\.\s*\d|\bisn['’]?t it\b"
-    r"|\bwhy (?:don|can)['’]?t (?:we|you|i)\b|\bcan['’]t wait\b|\bthe not\b",
+    r"|\bwhy don['’]?t (?:we|you)\b|\bcan['’]t wait\b|\bthe not\b",
     re.IGNORECASE,
 )
 _NEGATION_ZH = re.compile(r"不|没|未|无|非|别|勿|莫|拒绝|禁止|避免|防止|失败|除了|以外|之外")
@@ -111,6 +68,7 @@ _KINDS = tuple(
         ("time", r"\bwhen\b(?! (?:i|you|we|it|the|my|using|trying|a|an)\b)|\bwhat (?:time|day|date|year|month)\b|\b(?:which|what) (?:day|year|date)\b|什么时候|何时|几点|哪[一]?[年天]|什么时间|几[月号]"),
         ("place", r"\bwhere\b|哪里|哪儿|何处|什么地方|在哪"),
         ("person", r"\bwho(?:se|m)?\b|谁|何人|哪[一]?位"),
+        ("choice", r"哪[一]?[个家种款部所本张条只项类]"),
         ("reason", r"\bwhy\b|\bhow come\b|\bwhat(?:'s| is| are)? the (?:reason|cause)s?\b|\bwhat caus\w+|为什么|为何|为啥|原因|怎么回事"),
         ("way", r"\bhow (?:do|can|to|should|would|could|does|did|might|is|are)\b|\b(?:steps?|ways?|process|procedure|method|instructions?) (?:to|of|for)\b|怎么|怎样|如何|咋|步骤|方法"),
     )
@@ -119,7 +77,7 @@ _KINDS = tuple(
 # "Can I change my PIN?" and "How do I change my PIN?" mostly want the same.
 _SWITCH_ON = re.compile(r"\b(?:turn|switch)(?:ed|ing|s|es)? on\b|\bactivat(?:e|es|ing)\b", re.IGNORECASE)
 _SWITCH_OFF = re.compile(r"\b(?:turn|switch)(?:ed|ing|s|es)? off\b|\bdeactivat(?:e|es|ing)\b", re.IGNORECASE)
-_STRICT = frozenset({"duration", "count", "amount", "size", "time", "place", "person", "reason"})
+_STRICT = frozenset({"duration", "count", "amount", "size", "time", "place", "person", "choice", "reason"})
 
 _NAME = re.compile(
     r"(?<![.!?:]\s)(?<!^)(?<!^[\"'“(])\b[A-Z][\w’'+#-]*|\b[A-Z]{2,}\w*|\b\w*\d[A-Za-z]\w*|\b[A-Za-z]+\d\w*"
@@ -142,16 +100,28 @@ _ROLES = re.compile(
     r"|到|至|比|被|把|给|向|对|往|转|换成?|改成|变成|翻译成|成|减|除以|之前|之后|早于|晚于|大于|小于|打败|战胜|借|欠|教|爱|追|咬|导致|影响|叫|属于|包含",
     re.IGNORECASE,
 )
+_AFLOAT_ZH = (re.compile("为什么|为何|为啥|怎么|如何"), re.compile("[今明昨后前]天"))
 _ASKS_ZH = re.compile(
-    r"[吗呢?？]|什么|甚么|啥|怎|如何|咋|哪|谁|几|多少|多[久长大高远重]|为何|何时|何处|何地|(.)[不没]\\1|是否|能否|可否"
+    r"[吗呢?？]|什么|甚么|啥|怎|如何|咋|哪|谁|几|多少|多[久长大高远重]|为何|何时|何处|何地|(.)[不没]\1|是否|能否|可否"
 )
-_SUBJECTS = frozenset({"i", "we", "he", "she", "they"})
+_WANTS_ZH = re.compile("[我咱请帮]|麻烦|想|要")
+_SUBJECTS = frozenset({"i", "we", "he", "she", "they", "我", "你", "他"})
+_SHE_TOO = {"您": "你", "俺": "我", "咱": "我", "她": "他", "它": "他"}
 _OBJECTS = frozenset({"me", "you", "him", "her", "us", "them"})
 _POINTING = frozenset({"this", "that", "these", "those"})
-# A statement about somebody or something. What begins with "I" is left out: "I want to know …" asks.
+_WAS = frozenset("was were did had wasn't weren't didn't hadn't".split())  # noqa: SIM905
+_PAST = _WAS | {"been", "has", "have", "hasn't", "haven't"}
+_PASSIVE = frozenset("is are am be get gets getting got has have it's that's".split())  # noqa: SIM905
+_UNREAL = re.compile(r"\b(?:to|must|should|could|would|might|may)(?:n't)?(?: \w+)? have been\b", re.IGNORECASE)
+# Somebody or something is spoken of, and nothing is wanted: "My card is gone." asks for help, "Tom is gone." for nothing.
+_ASKS_EN = re.compile(
+    r"[?]|^\s*(?:who|what|which|when|where|why|how|whose|is|are|was|were|do|does|did|can|could|will|would|should|may|has|have)\b"
+    r"|\b(?:I|me|my|mine|we|us|our|please)\b",
+    re.IGNORECASE,
+)
 _STATES_EN = re.compile(
-    r"\s*(?!(?:Who|What|Which|When|Where|Why|How)\b)(?:[Hh]e|[Ss]he|[Ii]t|[Tt]hey|[Yy]ou|[Tt]his|[Tt]hat|[Tt]hese|[Tt]hose|[Tt]here|[Tt]he \w+|[A-Z]\w+)(?: (?:is|are|was|were|has|have|had|will|can)\b|'s\b|'re\b|'ll\b)"
-    r"[^?]*$",
+    r"\s*(?:(?i:he|she|it|they|you|this|that|these|those|there|no one|nobody|(?:every|some)(?:one|body|thing)|a|an|the|his|her"
+    r"|their|your)\b|[A-Z][a-z]+(?<!ing)(?:'s)? [a-z])"
 )
 _PREFIXES = ("un", "in", "im", "il", "ir", "dis", "non", "anti", "semi", "de", "mis")
 _PRONOUN = re.compile(r"[我你您他她它]们?")
@@ -188,10 +158,10 @@ class Facts:
 
     @cached_property
     def counted(self) -> dict[str, str]:
-        """What follows each number that is written in figures."""
+        """What follows each number that is written in figures: its unit in Chinese, a term in English."""
         found: dict[str, str] = {}
         for match in _COUNTED.finditer(self.folded):
-            after = self.lexicon.terms(match[2])
+            after = sorted(units_in(match[2][:3])) if self.language == "zh" else self.lexicon.terms(match[2])
             if after:
                 found[match[1]] = after[0]
         return found
@@ -220,10 +190,15 @@ class Facts:
 
     @cached_property
     def asks(self) -> bool:
-        """Whether a text asks whether or who: 您是学生吗 and 您是学生 differ in nothing else."""
+        """Whether a text wants something. 您是学生 and 您是学生吗 differ in nothing else."""
         if self.language == "zh":
             return _ASKS_ZH.search(self.folded) is not None
-        return _STATES_EN.match(self.folded) is None
+        return _ASKS_EN.search(self.folded) is not None or _STATES_EN.match(self.text) is None
+
+    @cached_property
+    def states(self) -> bool:
+        """Whether a text only states something of others, so that whatever is answered hangs from what was said before."""
+        return not (self.asks or (self.language == "zh" and _WANTS_ZH.search(self.folded)))
 
     @cached_property
     def kinds(self) -> frozenset[str]:
@@ -254,6 +229,7 @@ def disagreement(a: Facts, b: Facts) -> str:
         ("unit", _units_differ(a, b)),
         ("negation", _denies(a, b)),
         ("name", _strangers(a, b)),
+        ("tense", _happened(a, b) or _happened(b, a) or bool(_UNREAL.search(a.text)) != bool(_UNREAL.search(b.text))),
         ("kind", (a.kinds & _STRICT) != (b.kinds & _STRICT)),
         ("opposite", _opposite(a, b) or _prefixed(a, b)),
         ("person", _whose(a, b)),
@@ -273,8 +249,9 @@ def _units_differ(a: Facts, b: Facts) -> bool:
 def _counts_differ(a: Facts, b: Facts) -> bool:
     """Whether a number that both say counts one thing here and another there: calories in 12 eggs, eggs of 12 calories."""
     counted_a, counted_b = a.counted, b.counted
+    there_a, there_b = a.units.union(a.terms), b.units.union(b.terms)
     both = counted_a.keys() & counted_b.keys()
-    return any(counted_a[n] != counted_b[n] and counted_a[n] in b.terms and counted_b[n] in a.terms for n in both)
+    return any(counted_a[n] != counted_b[n] and counted_a[n] in there_b and counted_b[n] in there_a for n in both)
 
 
 def _denies(a: Facts, b: Facts) -> bool:
@@ -321,6 +298,18 @@ def _with_words(one: Facts) -> set[str]:
     return set(one.words) | set(one.terms)
 
 
+def _happened(a: Facts, b: Facts) -> bool:
+    """Whether in English one speaks of the past, and nothing in the other does: who was the president, who is."""
+    if a.language != "en" or any(word in _PAST or word.endswith(("ed", "'ve")) for word in b.words):
+        return False
+    if not _WAS.isdisjoint(a.words):
+        return True
+    if not _PASSIVE.isdisjoint(a.words):
+        return False
+    done = [word for word in a.words if word.endswith("ed")]
+    return any(term in b.terms for word in done for term in a.lexicon.terms(word))
+
+
 def _whose(a: Facts, b: Facts) -> bool:
     """Mine in one, yours in the other."""
 
@@ -330,10 +319,10 @@ def _whose(a: Facts, b: Facts) -> bool:
     (mine_a, yours_a), (mine_b, yours_b) = side(a), side(b)
     if (mine_a and not yours_a and yours_b and not mine_b) or (mine_b and not yours_b and yours_a and not mine_a):
         return True
+    said_a, said_b = (_SUBJECTS & {_SHE_TOO.get(word, word) for word in one.words} for one in (a, b))
+    if said_a - said_b and said_b - said_a:
+        return True
     if a.language == "en":
-        said_a, said_b = (_SUBJECTS & set(one.words) for one in (a, b))
-        if said_a - said_b and said_b - said_a:
-            return True
         object_a, object_b = (_OBJECTS & set(one.words[-2:]) for one in (a, b))
         if object_a - object_b and object_b - object_a:
             return True
@@ -346,7 +335,7 @@ def _whose(a: Facts, b: Facts) -> bool:
 
 def _turned(a: Facts, b: Facts) -> bool:
     """Whether the two say the same things in another order, in a place where the order says who does what to whom."""
-    words_a, words_b = _words(_forward(a)), _words(_forward(b))
+    words_a, words_b = _words(_settled(a)), _words(_settled(b))
     if sorted(words_a) == sorted(words_b) and words_a != words_b and not _moved(words_a, words_b):
         return True
     if not (_ROLES.search(a.folded) or _ROLES.search(b.folded)):
@@ -364,6 +353,15 @@ def _moved(a: Sequence[str], b: Sequence[str]) -> bool:
     return any(list(a[n:]) + list(a[:n]) == list(b) for n in range(1, len(a))) and not (
         _ROLES.search(" ".join(a)) and len(a) < 6
     )
+
+
+def _settled(one: Facts) -> str:
+    """With what goes before or after its subject in Chinese at the front, where there is one of a kind: 你为什么 is 为什么你."""
+    text = _forward(one)
+    for afloat in _AFLOAT_ZH:
+        if len(found := afloat.findall(text)) == 1:
+            text = found[0] + afloat.sub("", text)
+    return text
 
 
 def _forward(one: Facts) -> str:

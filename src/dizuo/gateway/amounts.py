@@ -11,7 +11,7 @@ _ZH_STEP = {"十": 10, "百": 100, "千": 1000}
 _ZH_NUMBER = re.compile(r"[零〇一二三四五六七八九两十百千万亿]+(?:点[零一二三四五六七八九]+)?")
 # Words that hold a numeral and say no number.
 _ZH_WORDS = re.compile(
-    r"万一|一般|一些|一下|一样|一起|一直|一定|一点儿?|一种|一旦|一边|一切|统一|唯一|第一时间|同一|万能|千万|百度|十分|三明治|四川|"
+    r"万一|一般|一些|一下|一样|一起|一直|一定|一点儿?|一种|一旦|一边|一切|统一|唯一|第一时间|同一|万能|(?<![一二两三四五六七八九十百几数])千万|百度|十分|三明治|四川|"
     r"星期[一二三四五六]|周[一二三四五六]|礼拜[一二三四五六]|[一二三四五六七八九十]+月(?!份?的?[内后前])|一个|一家|一张|一次|一位|一名|一台|一部"
 )
 _EN_NUMBER = re.compile(
@@ -54,10 +54,7 @@ def numbers_in(text: str) -> frozenset[str]:
     found: set[str] = set()
     for pattern in (_ORDINAL, _ZH_ORDINAL):
         for match in pattern.finditer(text):
-            value = match[1]
-            found.add(
-                f"#{value if value.isdigit() else _chinese(value):g}" if not value.isdigit() else f"#{int(value)}"
-            )
+            found.add(f"#{_plain(_chinese(match[1]))}")
         text = pattern.sub(" ", text)
     if _HALF.search(text):
         found.add("half")
@@ -68,7 +65,7 @@ def numbers_in(text: str) -> frozenset[str]:
     for match in _ZH_NUMBER.finditer(_ZH_WORDS.sub(" ", text)):
         value = _chinese(match[0])
         if value != 1:
-            found.add(f"{value:g}")
+            found.add(_plain(value))
     return frozenset(found)
 
 
@@ -78,8 +75,11 @@ def _figure(written: str) -> str:
     digits, scale = match[1].replace(",", ""), match[2].lower()
     if digits.count(".") > 1:
         return digits  # a version or an address
-    value = float(digits) * _SCALE.get(scale, 1)
-    # As many figures as were written: 2024001 and 2024002 are not the same.
+    return _plain(float(digits) * _SCALE.get(scale, 1))
+
+
+def _plain(value: float) -> str:
+    """With all its figures: 2024001 and 2024002 are not the same."""
     return str(int(value)) if value == int(value) else repr(value)
 
 
@@ -213,7 +213,7 @@ _DATES = tuple(
     (name, re.compile(pattern, re.IGNORECASE))
     for name, pattern in (
         *((f"month {n}", rf"\b(?:{name}|{name[:3]}\.)(?!\w)") for n, name in enumerate(_MONTHS, 1) if name not in ("may", "march")),
-        ("month 3", r"\bMarch\b"),
+        ("month 3", r"\b(?-i:March)\b"),
         ("month 5", r"\b(?:in|of|by|until|since|next|last|this) may\b|\bmay \d|\d(?:st|nd|rd|th)? may\b"),
         *((f"weekday {n}", rf"\b{name}s?\b") for n, name in enumerate(_WEEKDAYS, 1)),
         ("weekend", r"\bweekends?\b|周末"),
@@ -244,7 +244,7 @@ def dates_in(text: str) -> frozenset[str]:
     """Months, days of the week, times of the day and days counted from today."""
     found = {name for name, pattern in _DATES if pattern.search(text)}
     for match in _ZH_MONTH.finditer(text):
-        found.add(f"month {_chinese(match[1]):g}")
+        found.add(f"month {_plain(_chinese(match[1]))}")
     for match in _ZH_WEEKDAY.finditer(text):
         day = "一二三四五六日".find(match[1].replace("天", "日"))
         found.add(f"weekday {day + 1}" if day >= 0 else "weekend")

@@ -24,8 +24,9 @@ from dizuo.core.events import Event, Served
 from dizuo.core.messages import Noun
 from dizuo.core.once import once
 from dizuo.core.protocols import Embedder
-from dizuo.gateway.agreement import Lexicon, language_of, normalised
+from dizuo.gateway.agreement import Lexicon, language_of
 from dizuo.gateway.verifier import MOST_CHARACTERS, Verifier, View
+from dizuo.gateway.writing import normalised
 from dizuo.platform import schema
 from dizuo.platform.database import Database
 

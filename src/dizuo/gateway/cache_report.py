@@ -7,6 +7,7 @@ from dizuo.platform.catalogue import _
 
 Rate = tuple[float, float, float]  # a share and its 95 % interval
 
+LANGUAGES = {"en": _("English"), "zh": _("Chinese")}
 # What people call the sets and the rules of verifier.json.
 KINDS = {
     "all": _("all together"),
@@ -37,6 +38,16 @@ class Measured(Noun):
     wrong: int
     hit_rate: Rate | None  # right hits among the answerable; None where there are none
     false_hit_rate: Rate  # wrong hits among the hits; among all that was asked where no kept answer fits
+    false_hit_bound: float  # its upper 95 % bound, one-sided: what the budget was fitted for
+
+
+class Language(Noun):
+    """What holds of a language, over all kinds together."""
+
+    language: str
+    in_other_words: bool  # whether questions in other words are answered: where the budget held on the fitting half
+    false_hit_bound: float  # on the other half
+    within_budget: bool
 
 
 class CacheReport(Noun):
@@ -45,7 +56,7 @@ class CacheReport(Noun):
     budget: float
     made_by: str
     data: str
-    languages: dict[str, bool]  # whether questions in other words are answered: where the budget could be shown to hold
+    languages: tuple[Language, ...]
     measured: tuple[Measured, ...]
     here: CacheUse
 
@@ -53,15 +64,31 @@ class CacheReport(Noun):
 def report(cache: Cache) -> CacheReport:
     """The figures that ship with the weights, and the counts of this instance. Blocking."""
     content = shipped()
-    weights = content["weights"]
+    measured = tuple(Measured(**one) for one in content["figures"])
+    budget = content["about"]["budget"]
     return CacheReport(
-        budget=content["about"]["budget"],
+        budget=budget,
         made_by=content["about"]["made_by"],
         data=content["about"]["data"],
-        languages={
-            language: weights["en dense" if language == "en" else language]["threshold"] <= 1
-            for language in ("en", "zh")
-        },
-        measured=tuple(Measured(**one) for one in content["figures"]),
+        languages=tuple(
+            Language(
+                language=one.language,
+                in_other_words=content["weights"][one.language]["threshold"] <= 1,
+                false_hit_bound=one.false_hit_bound,
+                within_budget=one.false_hit_bound <= budget,
+            )
+            for one in measured
+            if one.kind == "all"
+        ),
+        measured=measured,
         here=cache.use(),
     )
+
+
+def verdict(language: Language) -> str:
+    """A sentence for a person, with places for `language` and `bound`."""
+    if not language.in_other_words:
+        return _("{language}: only the same words hit; the budget could not be shown to hold.")
+    if language.within_budget:
+        return _("{language}: the budget holds; the bound measured is {bound}.")
+    return _("{language}: the budget is not shown to hold; the bound measured is {bound}.")

@@ -1,8 +1,8 @@
 """Whether two questions ask the same: they agree (`agreement.py`), and a small model of how alike they are says so.
 
-The model is a logistic regression over a handful of signs, one for pairs whose embedder knows their language and one
-for words alone. Its weights and the least chance that counts are in verifier.json, made by `python -m
-dizuo.evals.caching --fit`; with them stand the figures of how often it errs.
+The model is a logistic regression over a handful of signs, one for each language. Its weights and the least chance that
+counts are in verifier.json, made by `python -m dizuo.evals.caching --fit`; with them stand the figures of how often it
+errs.
 """
 
 import json
@@ -18,16 +18,16 @@ from dizuo.gateway.agreement import Facts, Lexicon, disagreement
 from dizuo.gateway.wording import SOFT_ZH, Wording
 
 MOST_CHARACTERS = 300  # of a question that may have another wording: in a long text one word changes it unseen
-_MOST_ADDED_EN = 2.8 / 8  # rarity of a word that one question may have and the other not
-_MOST_ADDED_ZH = 1 / 8  # soft characters alone
+# Rarity of a word that one question may have and the other not; in Chinese soft characters alone.
+_MOST_ADDED = {"en": 2.8, "zh": 1.0}
 _TELLING = 2.5  # rarity of a term that says what a question is about
 _CODE_MARKS = ("```", "\n", "{", "}", "<", ">", ";", "\\", "://")
 
-NAMES = (
-    "overlap", "top_missing", "missing", "grams", "order", "length", "kind", "short",
-    "replaced", "replaced_top", "added", "added_top", "extra",
-)  # fmt: skip
-DENSE_NAMES = (*NAMES, "cosine", "cosine_high")
+# What is looked at in each language: by vectors in English, by characters in Chinese, which the embedder does not know.
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "en": ("missing", "added", "cosine", "cosine_high"),
+    "zh": ("order", "length", "extra"),
+}
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,12 @@ class View:
 
     @cached_property
     def comparable(self) -> bool:
-        """Whether another wording may stand for it at all: not for code, nor where every sign is part of it."""
+        """Whether another wording may stand for it at all: not for a statement, nor where every sign may matter."""
         return (
             len(self.text) <= MOST_CHARACTERS
             and self.facts.language in ("en", "zh")
             and len(self.weights) >= 2
+            and not self.facts.states
             and not any(mark in self.text.strip() for mark in _CODE_MARKS)
         )
 
@@ -65,13 +66,6 @@ class View:
     def content(self) -> Counter[str]:
         """What it says, its wording taken off."""
         return self.wording.content(self.facts.folded, self.facts.language)
-
-    @cached_property
-    def grams(self) -> frozenset[str]:
-        """Runs of three characters, of two in Chinese."""
-        n = 2 if self.facts.language == "zh" else 3
-        text = " " + " ".join(self.facts.words) + " " if n == 3 else "".join(self.facts.words)
-        return frozenset(text[i : i + n] for i in range(len(text) - n + 1))
 
 
 @dataclass(frozen=True)
@@ -105,29 +99,23 @@ class Verifier:
         """Whether two comparable questions ask the same. `cosine` of their vectors, where they have some."""
         if why := disagree(a, b):
             return Judged(False, 0.0, why)
-        key = a.facts.language + ("" if cosine is None else " dense")
-        weights = self._weights.get(key)
-        if weights is None:
-            return Judged(False, 0.0, "unknown")
+        if a.facts.language == "en" and cosine is None:
+            return Judged(False, 0.0, "unknown")  # words alone do not tell well enough
+        weights = self._weights[a.facts.language]
         chance = logistic(features(a, b, cosine), weights)
         return Judged(chance >= weights["threshold"], chance)
 
 
 def disagree(a: View, b: View) -> str:
-    """What the two disagree on, in a word: `agreement.disagreement`, and a telling word that only one has.
+    """What the two comparable questions disagree on, in a word: `disagreement`, and a telling word that only one has.
 
     Measured: of pairs that had such a word, vectors could not tell those that ask the same from those that do not.
     """
     if why := disagreement(a.facts, b.facts):
         return why
-    left = _left(a, b)
-    added = _MOST_ADDED_ZH if a.facts.language == "zh" else _MOST_ADDED_EN
-    return "word" if left["replaced_top"] > added or left["added_top"] > added or _exchanged(a, b) else ""
-
-
-def _exchanged(a: View, b: View) -> bool:
-    """Whether in English a word stands in another's place, be it a light one."""
-    return a.facts.language == "en" and bool(a.content - b.content) and bool(b.content - a.content)
+    # In English no word may stand in another's place either, be it a light one.
+    exchanged = a.facts.language == "en" and bool(a.content - b.content) and bool(b.content - a.content)
+    return "word" if exchanged or _most_telling(a, b) > _MOST_ADDED[a.facts.language] else ""
 
 
 def logistic(values: Mapping[str, float], weights: Mapping[str, Any]) -> float:
@@ -136,41 +124,29 @@ def logistic(values: Mapping[str, float], weights: Mapping[str, Any]) -> float:
     return 1 / (1 + math.exp(-max(-50.0, min(50.0, score))))
 
 
-def features(a: View, b: View, cosine: float | None) -> dict[str, float]:
-    """How alike two questions are, sign by sign."""
-    missing = {
-        term: w for one, other in ((a, b), (b, a)) for term, w in one.weights.items() if term not in other.weights
-    }
-    total = sum(a.weights.values()) + sum(b.weights.values())
-    values = {
-        "overlap": overlap(a.telling, b.telling),
-        "top_missing": max(missing.values(), default=0.0) / 8,
-        "missing": sum(missing.values()) / max(total, 1e-9),
-        "grams": 2 * len(a.grams & b.grams) / max(1, len(a.grams) + len(b.grams)),
-        "order": _in_order(a.facts.words, b.facts.words),
-        "length": min(len(a.text), len(b.text)) / max(len(a.text), len(b.text)),
-        "kind": float(a.facts.kinds == b.facts.kinds),
-        **_left(a, b),
-        "short": 1 / max(1, min(len(a.telling), len(b.telling))),
-    }
-    if cosine is not None:
-        values |= {"cosine": cosine, "cosine_high": max(0.0, cosine - 0.9) * 10}
-    return values
-
-
-def _left(a: View, b: View) -> dict[str, float]:
-    """What one says and the other does not, once their wording is taken off: put in another's place, or added."""
-    only_a, only_b = a.content - b.content, b.content - a.content
-    weigh = a.facts.lexicon.rarity if a.facts.language == "en" else _weight_zh
-    top_a, top_b = (max(map(weigh, only), default=0.0) / 8 for only in (only_a, only_b))
-    n_a, n_b = only_a.total(), only_b.total()
+def features(a: View, b: View, cosine: float | None) -> Mapping[str, float]:
+    """How alike two questions of one language are: `NAMES` of it."""
+    left = (a.content - b.content) + (b.content - a.content)
+    if a.facts.language == "zh":
+        return {
+            "order": _in_order(a.facts.words, b.facts.words),
+            "length": min(len(a.text), len(b.text)) / max(len(a.text), len(b.text)),
+            "extra": left.total() / max(1, a.content.total() + b.content.total()),
+        }
+    missing = sum(w for one, other in ((a, b), (b, a)) for term, w in one.weights.items() if term not in other.weights)
+    cosine = cosine or 0.0
     return {
-        "replaced": float(bool(n_a and n_b)),
-        "replaced_top": min(top_a, top_b),
-        "added": float(bool(n_a or n_b) and not (n_a and n_b)),
-        "added_top": max(top_a, top_b) if not (n_a and n_b) else 0.0,
-        "extra": (n_a + n_b) / max(1, a.content.total() + b.content.total()),
+        "missing": missing / max(sum(a.weights.values()) + sum(b.weights.values()), 1e-9),
+        "added": _most_telling(a, b),
+        "cosine": cosine,
+        "cosine_high": max(0.0, cosine - 0.9) * 10,
     }
+
+
+def _most_telling(a: View, b: View) -> float:
+    """The rarity of the most telling word that only one has, once their wording is taken off."""
+    left = (a.content - b.content) + (b.content - a.content)
+    return max(map(a.facts.lexicon.rarity if a.facts.language == "en" else _weight_zh, left), default=0.0)
 
 
 def _weight_zh(character: str) -> float:

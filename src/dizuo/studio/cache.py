@@ -4,7 +4,7 @@ import asyncio
 
 from starlette.requests import Request
 
-from dizuo.gateway.cache_report import KINDS, CacheReport, Measured, Rate, report
+from dizuo.gateway.cache_report import KINDS, LANGUAGES, CacheReport, Measured, Rate, report, verdict
 from dizuo.platform.catalogue import _
 from dizuo.studio.layout import frame
 from dizuo.studio.page import Page
@@ -35,14 +35,9 @@ async def cache_page(request: Request) -> None:
             ),
             budget=f"{found.budget:.0%}",
         )
-        for language, answers in found.languages.items():
-            if not answers:
-                page.text(
-                    "p",
-                    "notice",
-                    _("In {language} only the same words hit: the budget could not be shown to hold."),
-                    language=language,
-                )
+        for one in found.languages:
+            name, bound = page.t(LANGUAGES[one.language]), f"{one.false_hit_bound:.1%}"
+            page.text("p", "notice", verdict(one), language=name, bound=bound)
         _table(page, found)
 
 
@@ -88,7 +83,7 @@ def _table(page: Page, found: CacheReport) -> None:
 
 def _row(page: Page, one: Measured) -> None:
     with page.el("tr"):
-        page.el("td", "", one.language)
+        page.text("td", "", LANGUAGES[one.language])
         page.text("th", "name", KINDS[one.kind]).props["scope"] = "row"
         for number in (one.asked, one.hits, one.wrong):
             page.el("td", "number", page.number(number))

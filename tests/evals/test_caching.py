@@ -1,0 +1,85 @@
+"""How the cache is measured, and fitted to a budget."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from dizuo.evals.caching import Candidate, Lookup, fit, hit, measure
+from dizuo.evals.caching_pairs import Kept, fits, framed, frames
+
+WEIGHTS = {"en": {"weights": {"cosine": 10.0}, "bias": -5.0, "threshold": 0.9}}
+
+
+def lookup(*cosines: tuple[float, bool], answerable: bool = True) -> Lookup:
+    """A question with candidates: how near each is, and whether its answer fits."""
+    asked = Kept("asked", "a")
+    values = [
+        {"missing": 0.0, "added": 0.0, "cosine": c, "cosine_high": max(0.0, c - 0.9) * 10} for c, _fits in cosines
+    ]
+    found = [
+        Candidate(Kept(f"kept {n}", "a" if right else "b"), right, cosine, values[n])
+        for n, (cosine, right) in enumerate(cosines)
+    ]
+    return Lookup("banking", "en", "", asked, answerable, None, found)
+
+
+def test_the_surest_candidate_answers_when_it_is_sure_enough() -> None:
+    best = hit(lookup((0.75, False), (0.8, True)), WEIGHTS["en"])
+    assert best is not None
+    assert best.fits
+    assert hit(lookup((0.6, True)), WEIGHTS["en"]) is None
+
+
+def test_wrong_hits_count_among_the_hits_and_right_ones_among_the_answerable() -> None:
+    found = [lookup((0.9, True)), lookup((0.9, False)), lookup((0.5, True)), lookup((0.9, False), answerable=False)]
+    (whole, banking) = measure(found, WEIGHTS)
+    assert (whole.set, banking.set) == ("all", "banking")
+    assert (whole.asked, whole.answerable, whole.hits, whole.wrong) == (4, 3, 3, 2)
+    assert whole.hit_rate is not None
+    assert whole.hit_rate[0] == pytest.approx(1 / 3)
+    assert whole.false_hit_rate[0] == pytest.approx(2 / 3)
+    assert whole.false_hit_bound > 0.9
+
+
+def noisy(n: int, wrong: Sequence[int]) -> list[Lookup]:
+    """Lookups, the surest first, of which some are wrong; and some that are far from all."""
+    near = [lookup((0.99 - k / 10_000, k not in wrong)) for k in range(n)]
+    return near + [lookup((0.3, False), answerable=False) for _ in range(50)]
+
+
+def hits(found: Sequence[Lookup]) -> int:
+    weights = fit(found)["en"]
+    return sum(hit(one, weights) is not None for one in found if one.language == "en")
+
+
+def test_the_threshold_keeps_to_the_budget_and_takes_nothing_that_cannot_show_it() -> None:
+    chinese = [Lookup("tatoeba", "zh", "", Kept("a", "a"), True, None, [_chinese(right)]) for right in (True, False)]
+    assert 299 <= hits([*noisy(400, []), *chinese]) <= 400
+    assert hits([*noisy(200, []), *chinese]) == 0
+    assert 299 <= hits([*noisy(500, [350]), *chinese]) <= 350
+    assert hits([*noisy(500, [100]), *chinese]) == 0
+
+
+def _chinese(right: bool) -> Candidate:
+    return Candidate(Kept("b", "a"), right, None, {"order": float(right), "length": 1.0, "extra": 0.0})
+
+
+def test_no_frame_is_in_both_halves_and_each_pair_is_there_once() -> None:
+    for language in ("en", "zh"):
+        texts = [{one.text for c in frames(language, half) for one in (*c.kept, *c.asked)} for half in ("fit", "test")]
+        assert not texts[0] & texts[1]
+        pairs = [frozenset((c.kept[0].text, c.asked[0].text)) for c in frames(language, "fit")]
+        assert len(pairs) == len(set(pairs))
+
+
+def test_a_twin_is_asked_of_a_store_that_holds_its_sibling() -> None:
+    store = framed("en", "test")
+    groups = {one.group for one in store.kept}
+    assert any(one.group in groups for one in store.asked)
+    assert any(one.group not in groups for one in store.asked)
+
+
+def test_pairs_that_a_person_has_read_go_before_their_labels() -> None:
+    assert fits(Kept("How can i get new card?", "x"), Kept("I want a new card", "y"))
+    assert not fits(Kept("I miss you.", "x"), Kept("I missed you.", "x"))
+    assert fits(Kept("a", "x"), Kept("b", "x"))
