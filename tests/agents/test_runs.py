@@ -50,7 +50,7 @@ class Desk:
         return self.runs.start("Do it.", "scripted/agent", **more)
 
     def advance(self, run_id: str) -> Run:
-        asyncio.run(self.runs._advance(run_id, lambda: None))
+        asyncio.run(self.runs.advance(run_id, lambda: None))
         return self.runs.get(run_id)
 
 
@@ -149,7 +149,7 @@ def test_a_run_is_cancelled_in_the_midst_of_a_call(desk: Desk) -> None:
     run = desk.start()
 
     async def both() -> None:
-        advancing = asyncio.ensure_future(desk.runs._advance(run.id, lambda: None))
+        advancing = asyncio.ensure_future(desk.runs.advance(run.id, lambda: None))
         await begun.wait()
         desk.runs.cancel(run.id)
         await asyncio.wait_for(advancing, 5)

@@ -264,11 +264,12 @@ class Runs:
         """The body of the job: advances a run until it ends, rests, or waits for people."""
         for item in context.waiting(1):
             with suppress(NotFound):  # deleted meanwhile
-                asyncio.run(self._advance(context.subject, context.check))
+                asyncio.run(self.advance(context.subject, context.check))
             with self._database.write() as connection:
                 context.finish_item(connection, item, "changed")
 
-    async def _advance(self, run_id: str, check: Callable[[], None]) -> None:
+    async def advance(self, run_id: str, check: Callable[[], None] = lambda: None) -> None:
+        """Takes the steps that can be taken; `check` raises where it is to stop. Only the worker may: one at a time."""
         with self._database.read() as connection:
             row = connection.execute(_runs.select().where(_runs.c.id == run_id)).first()
         if row is None or row.status != "active":
