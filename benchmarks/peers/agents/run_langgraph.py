@@ -1,3 +1,4 @@
+# pyright: reportMissingImports=false
 """LangGraph with its SQLite checkpointer: `run_langgraph.py sync|async` (each step kept before the next, or beside it).
 
 The graph of its documentation: a model node, a tool node, and back. https://docs.langchain.com/oss/python/langgraph/
