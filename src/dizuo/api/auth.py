@@ -136,6 +136,7 @@ class SignedInRoute(StrictRoute):
             trace.user_id = caller.user.id
             if caller.key is not None:
                 trace.key_id, trace.models = caller.key.id, caller.key.models
+                trace.cache = "off" if caller.key.uncached else trace.cache
 
 
 def router(prefix: str, tag: str, route_class: type[SignedInRoute] = SignedInRoute) -> APIRouter:

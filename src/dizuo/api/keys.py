@@ -32,6 +32,7 @@ class NewKey(RequestBody):
         None, description="names or patterns (`openai/*`) of the models that it may ask; nothing: all"
     )
     expires_at: AwareDatetime | None = None
+    uncached: bool = Field(False, description="neither given kept answers nor are its own kept")
 
 
 class Rotation(RequestBody):
@@ -52,9 +53,8 @@ def list_keys(house: TheHouse, user: TheUser) -> KeyList:
 def create_key(new: NewKey, house: TheHouse, caller: Unrestricted) -> MadeKey:
     """A key that may do what the caller may, or less."""
     expires_at: datetime | None = new.expires_at
-    key, secret = house.identity.create_key(
-        new.name, caller.user, scopes=new.scopes, models=new.models, expires_at=expires_at
-    )
+    may = {"scopes": new.scopes, "models": new.models, "expires_at": expires_at, "uncached": new.uncached}
+    key, secret = house.identity.create_key(new.name, caller.user, **may)
     return MadeKey(key=secret, **key.model_dump())
 
 

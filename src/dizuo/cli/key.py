@@ -34,6 +34,7 @@ def create(
         typer.Option(metavar="MODEL", help=_("A model that it may ask, or a pattern such as openai/*. May repeat.")),
     ] = None,
     expires: Annotated[str, typer.Option(metavar="TIME", help=_("When it ends: 2027-01-31, or 90d from now."))] = "",
+    uncached: Annotated[bool, typer.Option("--uncached", help=_("Keep it out of the cache of answers."))] = False,
 ) -> None:
     with terminal.house() as house:
         given = next((one for one in house.identity.users() if one.name == user), None)
@@ -41,7 +42,7 @@ def create(
             names = ", ".join(one.name for one in house.identity.users())
             raise UserError("No user is named {name!r}. There are: {names}.", name=user, names=names)
         key, secret = house.identity.create_key(
-            name, given, scopes=scope or None, models=model or None, expires_at=_end(expires)
+            name, given, scopes=scope or None, models=model or None, expires_at=_end(expires), uncached=uncached
         )
     _show_secret(terminal, key, secret)
 

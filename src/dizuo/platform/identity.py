@@ -276,7 +276,8 @@ class Identity:
     def create_key(self, name: str, user: User | None = None, **what: Any) -> tuple[Key, str]:
         """A key that may do what the user may, the owner when none is given; and its secret, known this once only.
 
-        `what` makes it less: `scopes`, `models`, `expires_at` of `Keys.create`. Raises UserError for what is no good.
+        `what` makes it less: `scopes`, `models`, `expires_at`, `uncached` of `Keys.create`. Raises UserError for what
+        is no good.
         """
         return self._keys.create(name, (user or self.owner()).id, **what)
 

@@ -45,6 +45,7 @@ class Key(Noun):
     expires_at: datetime | None = None
     scopes: tuple[Scope, ...] | None = None  # None: for all that the user may do
     models: tuple[str, ...] | None = None  # patterns of the models that it may ask; None: all
+    uncached: bool = False  # neither given kept answers nor are its own kept
     old_until: datetime | None = None  # until then the secret before the last rotation works as well
 
     @property
@@ -61,6 +62,7 @@ class FoundKey:
     user: Any  # the columns of a user, by name
     scopes: tuple[Scope, ...] | None
     models: tuple[str, ...] | None
+    uncached: bool
     restricted: bool
     good_until: str  # as the tables keep times; "" for good
     used_at: str
@@ -91,6 +93,7 @@ class Keys:
         scopes: Sequence[str] | None = None,
         models: Sequence[str] | None = None,
         expires_at: datetime | None = None,
+        uncached: bool = False,
     ) -> tuple[Key, str]:
         """A key, and its secret, known this once only. Raises UserError for what is no good."""
         secret = _MARK + secrets.token_urlsafe(32)
@@ -103,6 +106,7 @@ class Keys:
             "scopes": _checked_scopes(scopes),
             "models": _checked_models(models),
             "expires_at": _checked_end(expires_at),
+            "uncached": uncached,
         }
         with self._database.write() as connection:
             if (number := schema.unused_id(connection, schema.api_keys, "key_id")) is not None:
@@ -203,7 +207,8 @@ def _lookup(column: Any, *also: Any) -> sa.Select[*tuple[Any, ...]]:
     return (
         sa.select(
             users.id, users.name, users.role, users.created_at, users.password_hash.is_not(None).label("has_password"),
-            keys.id.label("key_id"), keys.last_used_at, keys.expires_at, keys.scopes, keys.models, keys.old_until,
+            keys.id.label("key_id"), keys.last_used_at, keys.expires_at, keys.scopes, keys.models, keys.uncached,
+            keys.old_until,
         )
         .join(schema.api_keys, keys.user_id == users.id)
         .where(column == sa.bindparam("digest"), keys.revoked_at.is_(None), *also)
@@ -223,6 +228,7 @@ def _found(row: Any, rotated: bool) -> FoundKey:
         user=user,
         scopes=None if row.scopes is None else tuple(row.scopes),
         models=None if row.models is None else tuple(row.models),
+        uncached=row.uncached,
         restricted=row.scopes is not None or row.models is not None or row.expires_at is not None,
         good_until=min(ends, default=""),
         used_at=row.last_used_at or "",

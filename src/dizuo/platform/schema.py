@@ -99,6 +99,7 @@ api_keys = Table(
     Column("expires_at", String(32)),
     Column("scopes", JSON),  # what it may be used for, by name; null: for all that its user may do
     Column("models", JSON),  # patterns of the models that it may ask; null: all
+    Column("uncached", Boolean, nullable=False, server_default=sa.false()),  # kept out of the cache of answers
     Column("old_hash", String(64), index=True),  # of the secret before the last rotation, good until then
     Column("old_until", String(32)),
 )

@@ -20,6 +20,7 @@ _SCOPES = {
 }
 _MAY = {"models": _("asks models"), "read": _("looks, and changes nothing")}
 _GRACES = {"0": _("It ends at once"), "1": _("For an hour"), "24": _("For a day"), "168": _("For a week")}  # hours
+_CACHE = {"": _("Used where it is on"), "true": _("Neither used nor filled")}
 # The fields of the form, by name.
 _VALUES = "(event) => emit(Object.fromEntries(new FormData(event.target)))"
 
@@ -73,6 +74,9 @@ class KeyList:
                         end = page.el("input", "field", id="key-end", name="end", type="date")
                         end.props["aria-describedby"] = "key-end-hint"
                         page.text("p", "hint", _("Empty: it does not end.")).props["id"] = "key-end-hint"
+                    with page.el("div"):
+                        page.text("label", "label", _("Cache of answers")).props["for"] = "key-uncached"
+                        _choice(page, "key-uncached", _CACHE).props["name"] = "uncached"
         page.on(form, "submit", self._create, _VALUES)
 
     async def load(self) -> None:
@@ -112,8 +116,10 @@ class KeyList:
                         self._fact(_("ends {when}"), key.expires_at)
                     if key.old_until is not None and key.old_until > datetime.now(UTC):
                         self._fact(_("the old secret works until {when}"), key.old_until)
-                if key.scopes is not None or key.models is not None:
+                if key.scopes is not None or key.models is not None or key.uncached:
                     with page.el("p", "small facts"):
+                        if key.uncached:
+                            page.text("span", "badge", _("no cache"))
                         for scope in key.scopes or ():
                             page.text("span", "badge", _MAY.get(scope, scope))
                         for model in key.models or ():
@@ -140,10 +146,11 @@ class KeyList:
         expires_at = _end(given.get("end", ""))
         _made, secret = await asyncio.to_thread(
             lambda: page.house.identity.create_key(
-                given.get("name", ""), page.user, scopes=scopes or None, models=models or None, expires_at=expires_at
+                given.get("name", ""), page.user, scopes=scopes or None, models=models or None, expires_at=expires_at,
+                uncached=given.get("uncached") == "true",
             )
-        )
-        for field in ("scopes", "models", "end"):
+        )  # fmt: skip
+        for field in ("scopes", "models", "end", "uncached"):
             page.run("studio.select", f"key-{field}", "")
         page.run("studio.fill", "key-name", "")
         await self.load()
