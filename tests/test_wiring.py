@@ -1,5 +1,6 @@
 """What the joined parts do together: a backup of a working instance answers again, wherever it is restored."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,29 @@ def test_closing_twice_and_opening_again_is_fine(home: Path) -> None:
     house.close()
     with House.open() as again:
         assert [user.name for user in again.identity.users()] == ["owner"]
+
+
+def test_an_instance_that_does_not_open_leaves_nothing_open(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dizuo.platform import migrate
+    from dizuo.platform.database import Database
+
+    closed: list[str] = []
+    monkeypatch.setattr(Database, "close", lambda database: closed.append(database.url))
+
+    def fail(*_: object) -> None:
+        raise UserError("This database was made by a newer Dizuo.")
+
+    monkeypatch.setattr(migrate, "upgrade", fail)
+    with pytest.raises(UserError, match="newer"):
+        House.open()
+    assert len(closed) == 1
+
+
+def test_what_is_still_at_work_while_an_instance_closes_makes_no_part_anew(home: Path) -> None:
+    house = House.open()
+    with house.ledger.recorded("chat", "a/b"):
+        ledger = house.ledger
+    house.close()
+    with house.ledger.recorded("chat", "a/late"):  # as an answer that ends a moment later
+        assert house.ledger is ledger
+    assert "dizuo-ledger" not in [thread.name for thread in threading.enumerate()]

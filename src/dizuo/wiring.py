@@ -59,12 +59,16 @@ class House:
 
         environment = os.environ if environ is None else environ
         house = cls(settings_table.load(environment, flags), environment)
-        if house.settings.otlp_endpoint:
-            from dizuo.platform import telemetry
+        try:
+            if house.settings.otlp_endpoint:
+                from dizuo.platform import telemetry
 
-            house._exports = telemetry.configure_tracing(house.settings.otlp_endpoint)
-        house.settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        migrate.upgrade(house.database, house.blobs, house.settings.home)
+                house._exports = telemetry.configure_tracing(house.settings.otlp_endpoint)
+            house.settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+            migrate.upgrade(house.database, house.blobs, house.settings.home)
+        except BaseException:
+            house.close()
+            raise
         return house
 
     def __enter__(self) -> Self:
