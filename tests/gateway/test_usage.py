@@ -12,8 +12,10 @@ from dizuo.core import effort, traces
 from dizuo.core.errors import UserError
 from dizuo.core.events import Done, Event, Failed, TextDelta, UsageReported
 from dizuo.core.messages import Message, Usage
+from dizuo.gateway.breaker import Health
 from dizuo.gateway.ledger import Ledger
 from dizuo.gateway.metered import MeteredModel
+from dizuo.gateway.routed import Candidate, RoutedModel
 from dizuo.gateway.usage import UsageBook
 from dizuo.platform.database import Database
 from dizuo.platform.identity import Identity
@@ -173,3 +175,25 @@ def test_what_is_charged_by_the_piece_is_no_gift(asked: Asked) -> None:
     asked.call("a/painter", 5, unpriced=True)
     total = asked.book.report().total
     assert (total.unpriced, total.costs) == (2, {})
+
+
+def test_who_leaves_a_route_before_its_first_word_pays_for_the_model_that_was_asked(asked: Asked) -> None:
+    class Mute:
+        name = "a/mute"
+
+        async def stream(self, messages: Any, **options: Any) -> AsyncGenerator[Event, None]:
+            await asyncio.sleep(60)
+            yield Done()
+
+    async def ask() -> None:
+        route = RoutedModel("fast", [Candidate(Mute())], Health())
+        with traces.traced(traces.Trace("x"), lambda _trace: None):
+            first = asyncio.ensure_future(anext(MeteredModel(route, asked.ledger).stream(HELLO)))
+            await asyncio.sleep(0.01)
+            first.cancel()
+            await asyncio.gather(first, return_exceptions=True)
+
+    asyncio.run(ask())
+    [row] = asked.book.report("model").rows
+    assert (row.name, row.estimated, row.unpriced) == ("a/mute", 1, 0)
+    assert row.costs["USD"] > 0

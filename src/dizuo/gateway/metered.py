@@ -31,7 +31,7 @@ class MeteredModel:
         with (
             traces.model_span("chat", self.name) as span,
             self._ledger.recorded("chat", self.name) as call,
-            _Said(call, messages) as said,
+            _Said(call, messages, span) as said,
         ):
             texts = Texts(span, messages) if traces.wants_texts() else None
             async with ended(self._inner.stream(messages, **options)) as events:
@@ -103,11 +103,12 @@ class _Said:
     """What came of an answer. Where nobody reports what it took, that is estimated from it: a provider that is silent
     about it, or a caller who leaves before the end, where the report comes, would else pass every limit."""
 
-    def __init__(self, call: Call, messages: Sequence[Message]) -> None:
+    def __init__(self, call: Call, messages: Sequence[Message], span: traces.Span) -> None:
         self.size_bytes = 0
         self.reported = False
         self._call = call
         self._messages = messages
+        self._span = span
 
     def __enter__(self) -> "_Said":
         return self
@@ -119,6 +120,19 @@ class _Said:
             return
         call.usage = Usage(prompt_tokens=prompt_tokens(self._messages), completion_tokens=tokens_of(self.size_bytes))
         call.estimated = True
+        if call.model == call.asked:  # a route may not have said yet whom it asks: it costs what that one costs
+            call.model = _asked_last(self._span) or call.model
+
+
+def _asked_last(span: traces.Span) -> str:
+    """The model that was asked last within the span."""
+    trace = traces.current.get()
+    for one in reversed(trace.spans if trace else ()):
+        if one is span:
+            break
+        if one.name == "attempt":
+            return str(one.attributes["gen_ai.request.model"])
+    return ""
 
 
 @asynccontextmanager
