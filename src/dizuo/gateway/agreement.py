@@ -222,21 +222,7 @@ class Facts:
 
 def disagreement(a: Facts, b: Facts) -> str:
     """What the two disagree on, in a word; empty where nothing is seen that keeps one answer from fitting both."""
-    checks: Sequence[tuple[str, bool]] = (
-        ("language", a.language != b.language),
-        ("number", a.numbers != b.numbers or _counts_differ(a, b)),
-        ("date", a.dates != b.dates),
-        ("unit", _units_differ(a, b)),
-        ("negation", _denies(a, b)),
-        ("name", _strangers(a, b)),
-        ("tense", _happened(a, b) or _happened(b, a) or bool(_UNREAL.search(a.text)) != bool(_UNREAL.search(b.text))),
-        ("kind", (a.kinds & _STRICT) != (b.kinds & _STRICT)),
-        ("opposite", _opposite(a, b) or _prefixed(a, b)),
-        ("person", _whose(a, b)),
-        ("direction", _turned(a, b)),
-        ("question", a.asks != b.asks),
-    )
-    return next((name for name, differs in checks if differs), "")
+    return next((name for name, differs in _CHECKS if differs(a, b)), "")
 
 
 def _units_differ(a: Facts, b: Facts) -> bool:
@@ -296,6 +282,11 @@ def _prefixed(a: Facts, b: Facts) -> bool:
 
 def _with_words(one: Facts) -> set[str]:
     return set(one.words) | set(one.terms)
+
+
+def _tenses_differ(a: Facts, b: Facts) -> bool:
+    unreal = bool(_UNREAL.search(a.text)) != bool(_UNREAL.search(b.text))
+    return unreal or _happened(a, b) or _happened(b, a)
 
 
 def _happened(a: Facts, b: Facts) -> bool:
@@ -396,3 +387,19 @@ def _pieces(text: str) -> list[str]:
     words = re.findall(r"[A-Za-z0-9]+|[\u3400-\u9fff]+", text)
     pairs = [word[n : n + 2] for word in words if _HAN.match(word) for n in range(len(word) - 1)]
     return [*pairs, *(word.lower() for word in words if not _HAN.match(word)), *_PRONOUN.findall(text)]
+
+
+_CHECKS: Sequence[tuple[str, Callable[[Facts, Facts], bool]]] = (
+    ("language", lambda a, b: a.language != b.language),
+    ("number", lambda a, b: a.numbers != b.numbers or _counts_differ(a, b)),
+    ("date", lambda a, b: a.dates != b.dates),
+    ("unit", _units_differ),
+    ("negation", _denies),
+    ("name", _strangers),
+    ("tense", _tenses_differ),
+    ("kind", lambda a, b: (a.kinds & _STRICT) != (b.kinds & _STRICT)),
+    ("opposite", lambda a, b: _opposite(a, b) or _prefixed(a, b)),
+    ("person", _whose),
+    ("direction", _turned),
+    ("question", lambda a, b: a.asks != b.asks),
+)

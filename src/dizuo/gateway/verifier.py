@@ -97,13 +97,16 @@ class Verifier:
 
     def judge(self, a: View, b: View, cosine: float | None) -> Judged:
         """Whether two comparable questions ask the same. `cosine` of their vectors, where they have some."""
-        if why := disagree(a, b):
-            return Judged(False, 0.0, why)
+        if a.facts.language != b.facts.language:
+            return Judged(False, 0.0, "language")
         if a.facts.language == "en" and cosine is None:
             return Judged(False, 0.0, "unknown")  # words alone do not tell well enough
         weights = self._weights[a.facts.language]
         chance = logistic(features(a, b, cosine), weights)
-        return Judged(chance >= weights["threshold"], chance)
+        if chance < weights["threshold"]:  # seen in microseconds: most of what is near is not looked at closely
+            return Judged(False, chance)
+        why = disagree(a, b)
+        return Judged(not why, chance, why)
 
 
 def disagree(a: View, b: View) -> str:
