@@ -18,7 +18,7 @@ import pytest
 from dizuo.agents.builtin import BUILT_IN
 from dizuo.agents.journal import Journal
 from dizuo.agents.policy import Policy, Rule
-from dizuo.agents.runs import Run, Runs
+from dizuo.agents.runs import Run, Runs, Used
 from dizuo.agents.steps import Budget, Ended, PlanItem
 from dizuo.core.errors import Conflict, NotFound, UserError
 from dizuo.core.protocols import ChatModel
@@ -85,6 +85,22 @@ def test_a_run_is_advanced_by_the_worker_and_can_be_followed(home: Path) -> None
         run = house.runs.start("Add.", "scripted/agent")
         assert [step.kind for step in house.runs.follow(run.id)][-1] == "ended"
         assert house.runs.get(run.id).reason == "done"
+
+
+@pytest.mark.both_databases
+def test_what_runs_have_used_and_which_wait_is_told_without_reading_them_all(desk: Desk) -> None:
+    owner = desk.house.identity.owner().id
+    desk.more = [send]
+    desk.model = ByTurn([call("calculate", expression="1 + 1")], [call("send", text="x")], "Done. \ud83d")
+    run, other = desk.start(user_id=owner), desk.start()
+    desk.advance(run.id)
+    used = desk.runs.used([run.id, other.id, "run_none"])
+    assert used[run.id] == Used(steps=5, tokens=30)
+    assert used[other.id] == Used(steps=1)
+    assert used["run_none"] == Used()
+    assert desk.runs.count_waiting(owner) == 1
+    assert desk.runs.count_waiting(owner + 1) == 0
+    assert desk.runs.asking_tools() == ["send"]
 
 
 @pytest.mark.parametrize("goal", ["", "  \n", "x" * 100_001])

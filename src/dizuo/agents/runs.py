@@ -1,9 +1,10 @@
 """Runs of agents: accepted, advanced by one worker, read, answered, stopped, gone on with, forked."""
 
 import asyncio
+import json
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from dizuo.agents.steps import (
     ApprovalGiven,
     Budget,
     Ended,
+    ModelCalled,
     PlanChanged,
     PlanItem,
     Started,
@@ -40,7 +42,7 @@ RunStatus = Literal["active", "waiting", "paused", "ended"]
 JOB_KIND = "agent.run"
 MOST_GOAL_CHARACTERS = 100_000
 _WATCH_S = 0.1
-_runs = schema.runs
+_runs, _steps = schema.runs, schema.run_steps
 
 INSTRUCTIONS = """You are an agent. Reach the user's goal with the tools that you have.
 - For more than one step, write down a plan first, with update_plan, and keep it true.
@@ -62,6 +64,14 @@ class Run(Noun):
     forked_from: str
     created_at: datetime
     changed_at: datetime
+
+
+class Used(Noun):
+    """What a run has used so far. `cost` is in the instance's currency."""
+
+    steps: int = 0
+    tokens: int = 0
+    cost: float = 0.0
 
 
 class Runs:
@@ -144,6 +154,32 @@ class Runs:
     def steps(self, run_id: str, after: int = 0) -> Sequence[Step]:
         """The steps of a run behind the first `after`."""
         return Journal(self._database, run_id).read(after)
+
+    def used(self, run_ids: Sequence[str]) -> Mapping[str, Used]:
+        """What each of the runs has used so far."""
+        counted = sa.select(_steps.c.run_id, sa.func.max(_steps.c.number)).where(_steps.c.run_id.in_(run_ids))
+        called = sa.select(_steps.c.run_id, _steps.c.data).where(_steps.c.run_id.in_(run_ids), _steps.c.kind == "model")
+        used = {run_id: Used() for run_id in run_ids}
+        with self._database.read() as connection:
+            for run_id, steps in connection.execute(counted.group_by(_steps.c.run_id)):
+                used[run_id] = Used(steps=steps)
+            # Added up here: SQLite and PostgreSQL look into JSON in different words.
+            for run_id, data in connection.execute(called):
+                step, so_far = ModelCalled.model_validate(json.loads(data)), used[run_id]
+                more = {"tokens": so_far.tokens + step.usage.total_tokens, "cost": so_far.cost + step.cost}
+                used[run_id] = so_far.model_copy(update=more)
+        return used
+
+    def count_waiting(self, user_id: int) -> int:
+        """How many of a user's runs wait for people."""
+        found = sa.select(sa.func.count()).where(_runs.c.user_id == user_id, _runs.c.status == "waiting")
+        with self._database.read() as connection:
+            return connection.scalar(found) or 0
+
+    def asking_tools(self) -> Sequence[str]:
+        """The names of the tools whose calls people are asked about, where no rule says otherwise."""
+        usual = Policy()
+        return [one.name for one in self._tools("") if usual.decide(one, "{}") == "ask"]
 
     def waiting(self, run_id: str) -> Sequence[ApprovalAsked]:
         """What the run waits for people to say."""
