@@ -97,7 +97,7 @@ async def complete(asked: ChatRequest, request: Request, house: TheHouse) -> Any
     messages, options = [message.noun() for message in asked.messages], asked.options()
     model = house.chat_at_once(asked.model) or await run_in_threadpool(house.chat, asked.model)
     events = model.stream(messages, **options)
-    made = _Completion(Reply(asked.model, str(request.base_url)))
+    made = _Completion(Reply(asked.model, lambda: request.base_url))
     if asked.stream:
         with_usage = asked.stream_options is not None and asked.stream_options.include_usage
         begun, headers = await streamed(request, events)

@@ -1,6 +1,6 @@
 """What comes of a model's events, for every address that answers in a model's words; and what its headers say."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -40,8 +40,8 @@ WISHES = [Depends(_wishes)]
 class Reply:
     """The answer of a chat model in the making. Faces of it render what it has taken."""
 
-    def __init__(self, model: str, base_url: str) -> None:
-        """`base_url` is this server's: the addresses of citations begin with it."""
+    def __init__(self, model: str, base_url: Callable[[], object]) -> None:
+        """`base_url` tells this server's, with which the addresses of citations begin. Few answers ask."""
         self.model = model
         self.text = ""
         self.calls: list[ToolCall] = []
@@ -96,7 +96,7 @@ class Reply:
         knowledge = quote(self.model.removeprefix("knowledge/"), safe="")
         path = f"api/knowledge/{knowledge}/documents/{quote(citation.document_id, safe='')}"
         return {
-            "url": f"{self._base_url}{path}",
+            "url": f"{self._base_url()}{path}",
             "title": citation.document,
             "start_index": max(at, 0),
             "end_index": at + len(mark) if at >= 0 else 0,

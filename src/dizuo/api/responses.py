@@ -6,7 +6,7 @@ https://platform.openai.com/docs/api-reference/responses-streaming
 
 import secrets
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from typing import Any
 
@@ -38,7 +38,7 @@ async def respond(asked: ResponseRequest, request: Request, house: TheHouse) -> 
     messages, options = asked.messages(), asked.options()
     model = house.chat_at_once(asked.model) or await run_in_threadpool(house.chat, asked.model)
     events = model.stream(messages, **options)
-    made = _Response(asked, str(request.base_url))
+    made = _Response(asked, lambda: request.base_url)
     if asked.stream:
         begun, headers = await streamed(request, events)
         return streams.EventStream(streams.guarded(request, made.frames(request, begun)), headers)
@@ -50,7 +50,7 @@ async def respond(asked: ResponseRequest, request: Request, house: TheHouse) -> 
 class _Response:
     """A response in the making: the events of a model in, those of the protocol out."""
 
-    def __init__(self, asked: ResponseRequest, base_url: str) -> None:
+    def __init__(self, asked: ResponseRequest, base_url: Callable[[], object]) -> None:
         self.reply = Reply(asked.model, base_url)
         self._output: list[dict[str, Any]] = []
         self._text_from = 0  # where the message that is being written begins in the reply's text
