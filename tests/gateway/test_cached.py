@@ -13,11 +13,12 @@ from dizuo.core.events import CitationFound, Done, Event, Failed, Served, TextDe
 from dizuo.core.messages import ImagePart, Message, ToolCall, Usage
 from dizuo.core.traces import Trace
 from dizuo.gateway.agreement import Lexicon
-from dizuo.gateway.cache import Cache, forget_documents
+from dizuo.gateway.cache import Cache, Question, forget_documents
 from dizuo.gateway.cached import CachedModel
 from dizuo.gateway.scripted import ScriptedModel
 from dizuo.knowledge.analyze import fold, terms
 from dizuo.knowledge.rarity import rarity
+from dizuo.platform import schema
 from dizuo.platform.database import Database
 
 LEXICON = Lexicon(fold, terms, rarity)
@@ -215,6 +216,22 @@ def test_an_answer_goes_with_what_it_cites(cache: Cache, database: Database) -> 
     assert [entry.question for entry in cache.entries()] == ["What does the second say?"]
     again = ask(CachedModel(second, cache), "What does the second say?")
     assert [type(event) for event in again] == [Served, CitationFound, TextDelta, Done]
+
+
+def test_an_answer_from_a_knowledge_base_stands_on_its_state(cache: Cache, database: Database) -> None:
+    table = schema.knowledge
+    with database.write() as connection:
+        row = {"name": "handbook", "version": 1, "created_at": schema.now()}
+        connection.execute(table.insert().values(row))
+    question = Question("knowledge/handbook", "", "How many days of leave?")
+    version = cache.version(question)
+    cache.keep(question, version, [TextDelta(text="30."), Done()], ())
+    assert cache.find(question) is not None
+    with database.write() as connection:
+        connection.execute(table.update().values(version=2))
+    assert cache.find(question) is None
+    cache.keep(question, version, [TextDelta(text="30."), Done()], ())  # it was made before the change
+    assert cache.find(question) is None
 
 
 # --- another wording ------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ def report(terminal: Terminal) -> None:
     t = terminal.t
     show_table(
         terminal,
-        (t("Language"), t("Kind"), t("Asked"), t("Hits"), t("Wrong"), t("Hit rate"), t("False-hit rate")),
+        (t("Language"), t("Kind"), t("Looked up"), t("Hits"), t("Wrong"), t("Hit rate"), t("False-hit rate")),
         [
             (
                 t(LANGUAGES[one.language]),

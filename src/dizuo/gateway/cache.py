@@ -43,6 +43,18 @@ _PART = 500  # values in one IN (…)
 _SHOWN = 200  # characters of a question in a list
 _NEAR = 0.5  # cosine below which nothing is worth reading
 
+# Built once: putting a statement together takes longer than running it.
+_OF_SCOPE = schema.cache_entries.c.scope == sa.bindparam("in_scope")
+_ALIVE = sa.select(schema.cache_entries).where(_OF_SCOPE, schema.cache_entries.c.expires_at > sa.bindparam("now"))
+_EXACT = schema.cache_entries.c.exact == sa.bindparam("as_given")
+_SAME = (
+    _ALIVE.where(_EXACT | (schema.cache_entries.c.normalised == sa.bindparam("as_written")))
+    .order_by(sa.case((_EXACT, 0), else_=1), schema.cache_entries.c.id.desc())
+    .limit(1)
+)
+_ONE = _ALIVE.where(schema.cache_entries.c.id == sa.bindparam("entry"))
+_SEEN = sa.select(sa.func.max(schema.cache_entries.c.id), sa.func.count()).where(_OF_SCOPE)
+
 _events: TypeAdapter[list[Event]] = TypeAdapter(list[Event])
 
 
@@ -140,18 +152,11 @@ class Cache:
 
     def find(self, question: Question) -> Found | None:
         """The kept answer to this question: the same, the same but for its writing, or one that asks the same."""
-        table = schema.cache_entries.c
-        now = schema.now()
         exact, written = _digest(question.text), self._written(question)
         with self._database.read() as connection:
             scope = _scope(question, self._version(connection, question))
-            alive = (table.scope == scope) & (table.expires_at > now)
-            row = connection.execute(
-                sa.select(schema.cache_entries)
-                .where(alive, (table.exact == exact) | (table.normalised == written))
-                .order_by(sa.case((table.exact == exact, 0), else_=1), table.id.desc())
-                .limit(1)
-            ).first()
+            alive = {"in_scope": scope, "now": schema.now()}
+            row = connection.execute(_SAME, {**alive, "as_given": exact, "as_written": written}).first()
             kind: Kind = "exact" if row is not None and row.exact == exact else "normalised"
             score = 1.0
             if row is None and self.policy == "semantic" and question.wording:
@@ -159,7 +164,7 @@ class Cache:
                 near = self._nearest(known, question.text)
                 if near is not None:
                     kind, score = "semantic", near[1]
-                    row = connection.execute(sa.select(schema.cache_entries).where(alive, table.id == near[0])).first()
+                    row = connection.execute(_ONE, {**alive, "entry": near[0]}).first()
         if row is None:
             return None
         self._note_use(row)
@@ -208,9 +213,7 @@ class Cache:
     def _scope_of(self, connection: sa.Connection, scope: str) -> _Scope:
         """The questions of a scope, brought up to date with what this and other processes have written."""
         table = schema.cache_entries.c
-        highest, count = connection.execute(
-            sa.select(sa.func.max(table.id), sa.func.count()).where(table.scope == scope)
-        ).one()
+        highest, count = connection.execute(_SEEN, {"in_scope": scope}).one()
         seen = (highest or 0, count)
         with self._lock:
             known = self._scopes.get(scope)

@@ -2,8 +2,10 @@
 
 import asyncio
 
+from nicegui.element import Element
 from starlette.requests import Request
 
+from dizuo.gateway.cache import CacheUse
 from dizuo.gateway.cache_report import KINDS, LANGUAGES, CacheReport, Measured, Rate, report, verdict
 from dizuo.platform.catalogue import _
 from dizuo.studio.layout import frame
@@ -24,7 +26,9 @@ async def cache_page(request: Request) -> None:
     found = await asyncio.to_thread(report, page.house.cache)
     with frame(page, "usage"), page.el("div", "column"):
         usage_head(page, "cache")
-        _here(page, found)
+        page.text("p", "", _POLICIES[found.here.policy])
+        with page.el("div", "stack") as here:
+            _here(page, found.here, here)
         page.text("h2", "", _("How often it hits, and how often it errs"))
         page.text(
             "p",
@@ -35,47 +39,51 @@ async def cache_page(request: Request) -> None:
             ),
             budget=f"{found.budget:.0%}",
         )
-        for one in found.languages:
-            name, bound = page.t(LANGUAGES[one.language]), f"{one.false_hit_bound:.1%}"
-            page.text("p", "notice", verdict(one), language=name, bound=bound)
+        with page.el("div"):
+            for one in found.languages:
+                name, bound = page.t(LANGUAGES[one.language]), f"{one.false_hit_bound:.1%}"
+                page.text("p", "", verdict(one), language=name, bound=bound)
         _table(page, found)
 
 
-def _here(page: Page, found: CacheReport) -> None:
-    here = found.here
-    page.text("p", "", _POLICIES[here.policy])
+def _here(page: Page, use: CacheUse, around: Element) -> None:
     with page.el("dl", "card usage-totals"):
         for label, value in (
-            (_("Kept answers"), page.number(here.entries)),
-            (_("Room taken"), f"{page.size(here.size_bytes)} / {page.size(here.limit_bytes)}"),
-            (_("Calls"), page.number(here.calls)),
-            (_("Hits"), page.number(sum(here.hits.values()))),
+            (_("Kept answers"), page.number(use.entries)),
+            (_("Room taken"), f"{page.size(use.size_bytes)} / {page.size(use.limit_bytes)}"),
+            (_("Calls"), page.number(use.calls)),
+            (_("Hits"), page.number(sum(use.hits.values()))),
         ):
             with page.el("div"):
                 page.text("dt", "muted small", label)
                 page.el("dd", "", value)
-    if page.visitor.is_owner and here.entries:
+    if page.visitor.is_owner and use.entries:
 
         async def clear() -> None:
             gone = await asyncio.to_thread(page.house.cache.clear)
+            left = await asyncio.to_thread(page.house.cache.use)
+            around.clear()
+            with around:
+                _here(page, left, around)
             page.toast("good", _("{n} kept answers were deleted."), n=gone)
 
-        page.on(page.button("quiet", _("Delete what is kept"), icon="bin"), "click", clear)
+        with page.el("div", "row"):
+            page.on(page.button("quiet", _("Delete what is kept"), icon="bin"), "click", clear)
 
 
 def _table(page: Page, found: CacheReport) -> None:
     with page.el("div", "card table-card"), page.el("table"):
         with page.el("thead"), page.el("tr"):
-            for label in (
-                _("Language"),
-                _("Kind"),
-                _("Asked"),
-                _("Hits"),
-                _("Wrong"),
-                _("Hit rate"),
-                _("False-hit rate"),
+            for label, classes in (
+                (_("Language"), ""),
+                (_("Kind"), ""),
+                (_("Looked up"), "number"),
+                (_("Hits"), "number"),
+                (_("Wrong"), "number"),
+                (_("Hit rate"), "number"),
+                (_("False-hit rate"), "number"),
             ):
-                page.text("th", "", label).props["scope"] = "col"
+                page.text("th", classes, label).props["scope"] = "col"
         with page.el("tbody"):
             for one in found.measured:
                 _row(page, one)
