@@ -137,6 +137,18 @@ def _inside(path: str, context: ToolContext) -> Path:
     return found
 
 
+# --- what is worth keeping ------------------------------------------------------------------------------------
+
+NOTE_TOOL = "note"
+
+
+@tool(name=NOTE_TOOL)
+def note(text: Annotated[str, Field(min_length=1, max_length=1000)]) -> str:
+    """Note a fact, a decision or an open question that you will need later: of a long run only what is noted stays in
+    full."""
+    return f"Noted ({len(text)} characters)."
+
+
 # --- people ---------------------------------------------------------------------------------------------------
 
 
@@ -146,4 +158,14 @@ def ask_user(question: Annotated[str, Field(min_length=1, max_length=2000)]) -> 
     raise NotImplementedError(question)  # the loop does it: the run waits
 
 
-BUILT_IN: tuple[Tool, ...] = (update_plan, calculate, now, days_between, list_files, read_file, write_file, ask_user)
+BUILT_IN: tuple[Tool, ...] = (
+    update_plan,
+    calculate,
+    now,
+    days_between,
+    list_files,
+    read_file,
+    write_file,
+    note,
+    ask_user,
+)

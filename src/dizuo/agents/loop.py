@@ -11,6 +11,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+from dizuo.agents.compaction import compacted
 from dizuo.agents.plan import PLAN_TOOL, plan_of
 from dizuo.agents.policy import Policy
 from dizuo.agents.state import State
@@ -22,6 +23,7 @@ from dizuo.core.protocols import ChatModel
 from dizuo.core.tools import Tool, ToolContext, ToolResult
 
 ASK_USER = "ask_user"
+CONTEXT_TOKENS = 24_000  # that the model reads at most
 
 Price = Callable[[str, Usage], float]
 
@@ -38,14 +40,16 @@ class Loop:
         price: Price = lambda _model, _usage: 0.0,
         workspace: Path | None = None,
         run_id: str = "",
+        context_tokens: int = CONTEXT_TOKENS,
     ) -> None:
-        """`price` says what a call of a model costs."""
+        """`price` says what a call of a model costs; `context_tokens`: how much of a long run it reads."""
         self._model = model
         self._tools: Mapping[str, Tool] = {one.name: one for one in tools}
         self._policy = policy or Policy()
         self._price = price
         self._workspace = workspace
         self._run_id = run_id
+        self._context_tokens = context_tokens
         self._described = [one.described() for one in tools]
 
     async def steps(self, state: State) -> AsyncGenerator[Step, None]:
@@ -74,8 +78,9 @@ class Loop:
         began = time.perf_counter()
         text, calls, usage = "", list[ToolCall](), Usage()
         options: dict[str, Any] = {"tools": self._described} if self._described else {}
+        messages = compacted(state.messages(), state.plan, self._context_tokens)
         try:
-            async with aclosing(self._model.stream(state.messages(), **options)) as events:  # type: ignore[type-var]
+            async with aclosing(self._model.stream(messages, **options)) as events:  # type: ignore[type-var]
                 async for event in events:
                     match event:
                         case TextDelta(text=more):
