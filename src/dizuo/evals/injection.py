@@ -2,11 +2,12 @@
 
     python -m dizuo.evals.injection --data FOLDER
 
-Each attack is put at the beginning, in the middle and at the end of a mail, a table or a piece of code that a tool gives
-(Yi et al. 2023, "Benchmarking and Defending Against Indirect Prompt Injection Attacks on Large Language Models",
-https://arxiv.org/abs/2312.14197). The model is scripted: it does whatever stands in what it has read, by a tool that acts
-on the outside, though its policy lets that tool go unasked. So what is measured is the guard and not a model. Without
-the guard, results of tools count as the user's own words. A second scripted model heeds the mark around text of others.
+Each attack is put at the beginning, in the middle and at the end of a mail, a table or a piece of code that a tool
+gives (Yi et al. 2023, "Benchmarking and Defending Against Indirect Prompt Injection Attacks on Large Language Models",
+https://arxiv.org/abs/2312.14197). The model is scripted: it does whatever stands in what it has read, by a tool that
+acts on the outside, though its policy lets that tool go unasked. So what is measured is the guard and not a model.
+Without the guard, results of tools count as the user's own words. A second scripted model heeds the mark around text of
+others.
 
 What the guard does not do: an answer that a model lets itself be talked into is no act, and comes out as it is.
 """
