@@ -1,5 +1,6 @@
 """The frame around every page: where one is and can go, language and theme, who one is, messages."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
@@ -17,8 +18,11 @@ from dizuo.studio.page import Handler, Page
 HTML_LANGUAGE: dict[Language, str] = {"en": "en-US", "zh": "zh-CN"}
 THEMES: tuple[tuple[Theme, str], ...] = (("auto", _("System")), ("light", _("Light")), ("dark", _("Dark")))
 
+_WAITING_S = 10.0  # a run that waits has time
+
 _LINKS = (
     ("ask", "/", _("Ask")),
+    ("run", "/runs", _("Runs")),
     ("books", "/knowledge", _("Knowledge")),
     ("model", "/models", _("Models")),
     ("route", "/routes", _("Routes")),
@@ -48,6 +52,8 @@ def frame(page: Page, here: str) -> Iterator[Element]:
                         with page.el("li"), page.el("a", "nav-link", href=path, **current):
                             page.icon(icon)
                             page.text("span", "", label)
+                            if icon == "run":
+                                _waiting_badge(page)
                 rest = page.el("div", "rest")
                 _foot(page)
             page.name(page.el("button", "scrim", type="button", tabindex="-1"), "aria-label", _("Close the menu"))
@@ -56,6 +62,23 @@ def frame(page: Page, here: str) -> Iterator[Element]:
     page.listen("studio_copied", _copied(page))
     with main:
         yield rest
+
+
+def _waiting_badge(page: Page) -> None:
+    """How many runs of agents wait for the reader, beside the link to them."""
+    badge = TextElement(tag="span", text="").classes("nav-count").props("hidden")
+    waits = page.text("span", "unseen", "")
+
+    async def look() -> None:
+        count = await asyncio.to_thread(page.house.runs.count_waiting, page.user.id)
+        if page.client.is_deleted or badge.text == str(count):
+            return
+        badge.text = str(count)
+        badge.props["aria-hidden"] = "true"  # the words beside it say the same
+        badge.props["hidden"] = not count
+        page.say(waits, _("({n} wait for you)") if count else "", n=count)
+
+    ui.timer(_WAITING_S, look)
 
 
 def _copied(page: Page) -> Handler:

@@ -27,6 +27,8 @@ from dizuo.studio.models import models_page
 from dizuo.studio.prices import prices_page
 from dizuo.studio.providers import providers_page
 from dizuo.studio.routes import routes_page
+from dizuo.studio.run import run_page
+from dizuo.studio.runs import runs_page
 from dizuo.studio.search import search_page
 from dizuo.studio.settings import settings_page
 from dizuo.studio.trace import trace_page
@@ -46,6 +48,8 @@ _PAGES = (
     ("/models/providers", providers_page),
     ("/models/{name:path}", model_page),
     ("/routes", routes_page),
+    ("/runs", runs_page),
+    ("/runs/{run_id}", run_page),
     ("/training", training_page),
     ("/traces", traces_page),
     ("/traces/{trace_id}", trace_page),

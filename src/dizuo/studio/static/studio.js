@@ -44,6 +44,7 @@ const studio = (() => {
     element.showPopover();
   }
 
+  const reveal = (id) => document.getElementById(id)?.scrollIntoView({ block: "center" });
   const toTop = () => scrollTo({ top: 0 });
 
   // Fields keep what is typed; the server sets them only when it means to.
@@ -360,5 +361,5 @@ const studio = (() => {
     if (question && matchMedia("(hover: hover)").matches) question.focus();
   });
 
-  return { remember, open, close, go, address, focus, toTop, fill, select, raise, refocus, plain, keepUp, showPanel, hidePanel, showMark };
+  return { remember, open, close, go, address, focus, reveal, toTop, fill, select, raise, refocus, plain, keepUp, showPanel, hidePanel, showMark };
 })();
