@@ -1,18 +1,16 @@
 """`dizuo agent run` and `dizuo run …`: goals given to agents, and what becomes of them."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from dizuo.cli import run_view
 from dizuo.cli.command import command, group
 from dizuo.cli.terminal import Terminal
 from dizuo.platform.catalogue import _
 
 if TYPE_CHECKING:
     from dizuo.agents.runs import Run
-    from dizuo.agents.steps import ApprovalAsked, Step
-    from dizuo.wiring import House
 
 app = group(_("Agents: give one a goal."))
 runs = group(_("Runs of agents: see, answer, stop, go on."))
@@ -57,7 +55,7 @@ def run(
             budget=Budget(steps=steps, tokens=tokens, money=money, seconds=seconds),
             policy=Policy(rules=[Rule(tool=one, decision="allow") for one in allow or ()]),
         )
-        _follow(terminal, house, made.id)
+        run_view.follow(terminal, house, made.id)
 
 
 @command(runs, "list", _("List the runs, newest first."))
@@ -69,14 +67,28 @@ def list_(
 
     with terminal.house() as house:
         found = house.runs.list(limit=limit)
+        used = house.runs.used([one.id for one in found])
     if terminal.as_json:
-        terminal.show_json({"runs": [one.model_dump(mode="json") for one in found]})
+        rows = [{**one.model_dump(mode="json"), **used[one.id].model_dump()} for one in found]
+        terminal.show_json({"runs": rows})
         return
     t = terminal.t
     show_table(
         terminal,
-        (t("Run"), t("Status"), t("Goal"), t("Model"), t("Created")),
-        [(one.id, _status(terminal, one), one.goal, one.model, when(one.created_at)) for one in found],
+        (t("Run"), t("Status"), t("Goal"), t("Model"), t("Steps"), t("Tokens"), t("Cost"), t("Created")),
+        [
+            (
+                one.id,
+                run_view.status_of(terminal, one),
+                one.goal,
+                one.model,
+                str(used[one.id].steps),
+                f"{used[one.id].tokens:,}",
+                f"{used[one.id].cost:,.4f}",
+                when(one.created_at),
+            )
+            for one in found
+        ],
         whole=(0,),
     )
 
@@ -85,26 +97,25 @@ def list_(
 def show(terminal: Terminal, run: _Id) -> None:
     with terminal.house() as house:
         found, steps = house.runs.get(run), house.runs.steps(run)
-        waiting = house.runs.waiting(run)
-    if terminal.as_json:
-        terminal.show_json({**found.model_dump(mode="json"), "steps": [one.model_dump(mode="json") for one in steps]})
-        return
-    for number, step in enumerate(steps, 1):
-        _show(terminal, number, step)
-    _ask(terminal, found, waiting)
+        if terminal.as_json:
+            run_view.show_json(terminal, found, steps)
+        else:
+            run_view.show(terminal, house, found, steps)
 
 
 @command(runs, "follow", _("Follow a run until it has ended or waits for you."))
 def follow(terminal: Terminal, run: _Id) -> None:
     with terminal.house() as house:
-        _follow(terminal, house, run)
+        run_view.follow(terminal, house, run)
 
 
 @command(runs, "answer", _("Answer what a run waits for."))
 def answer(
     terminal: Terminal,
     run: _Id,
-    decision: Annotated[str, typer.Argument(metavar="approve|reject", help=_("approve or reject"))],
+    decision: Annotated[
+        str, typer.Argument(metavar="[approve|reject]", help=_("approve or reject; left out: you are asked"))
+    ] = "",
     call: Annotated[str, typer.Option("--call", metavar="CALL", help=_("Which call; the first that waits."))] = "",
     reason: Annotated[
         str,
@@ -116,14 +127,16 @@ def answer(
 ) -> None:
     from dizuo.core.errors import UserError
 
-    if decision not in ("approve", "reject"):
+    if decision not in ("approve", "reject") and (decision or not terminal.is_interactive()):
         raise UserError("Say approve or reject, not {said!r}.", said=decision)
     with terminal.house() as house:
         waiting = house.runs.waiting(house.runs.get(run).id)
-        first = call or (waiting[0].call_id if waiting else "")
-        said: Literal["approve", "reject"] = "approve" if decision == "approve" else "reject"
-        house.runs.answer(run, first, said, arguments=arguments, reason=reason)
-        _follow(terminal, house, run, after=len(house.runs.steps(run)))
+        after = len(house.runs.steps(run))
+        if decision:
+            first = call or (waiting[0].call_id if waiting else "")
+            said: Literal["approve", "reject"] = "approve" if decision == "approve" else "reject"
+            house.runs.answer(run, first, said, arguments=arguments, reason=reason)
+        run_view.follow(terminal, house, run, after)
 
 
 @command(runs, "steer", _("Say something to a run that goes on."))
@@ -145,7 +158,7 @@ def resume(terminal: Terminal, run: _Id) -> None:
     with terminal.house() as house:
         after = len(house.runs.steps(run))
         house.runs.resume(run)
-        _follow(terminal, house, run, after=after)
+        run_view.follow(terminal, house, run, after=after)
 
 
 @command(runs, "cancel", _("End a run with the best answer so far."))
@@ -163,104 +176,11 @@ def fork(
 ) -> None:
     with terminal.house() as house:
         made = house.runs.fork(run, step, text)
-        _follow(terminal, house, made.id)
-
-
-# --- showing --------------------------------------------------------------------------------------------------
-
-
-def _follow(terminal: Terminal, house: "House", run_id: str, after: int = 0) -> None:
-    with terminal.waiting(terminal.t("At work…")):
-        for number, step in enumerate(house.runs.follow(run_id, after), after + 1):
-            if not terminal.as_json:
-                _show(terminal, number, step)
-    found = house.runs.get(run_id)
-    if terminal.as_json:
-        steps = house.runs.steps(run_id)
-        terminal.show_json({**found.model_dump(mode="json"), "steps": [one.model_dump(mode="json") for one in steps]})
-    else:
-        _ask(terminal, found, house.runs.waiting(run_id))
-    if found.status == "ended" and found.reason != "done":
-        raise typer.Exit(1)
-
-
-def _show(terminal: Terminal, number: int, step: "Step") -> None:
-    """One step in a line or a few."""
-    from dizuo.agents import steps
-
-    t = terminal.t
-    match step:
-        case steps.Started(goal=goal, model=model):
-            terminal.show(f"{number} · {goal}", style="bold")
-            terminal.show(f"   {model}", style="dim")
-        case steps.Steered(text=text):
-            terminal.show(f"{number} · {t('You')}: {text}")
-        case steps.ModelCalled(text=text, calls=calls, usage=usage):
-            if text.strip() and calls:
-                terminal.show(f"{number} · {text.strip()}")
-            for call in calls:
-                terminal.show(f"{number} → {call.name} {call.arguments}", style="cyan")
-            terminal.show(
-                "   " + t("{tokens} tokens, {seconds} s", tokens=usage.total_tokens, seconds=f"{step.seconds:.1f}"),
-                style="dim",
-            )
-        case steps.ToolEnded(name=name, result=result):
-            terminal.show(f"{number} ← {name}: {_short(result.text)}", style="red" if result.failed else "")
-        case steps.PlanChanged(items=items):
-            for item in items:
-                mark = {"open": "○", "doing": "◐", "done": "●", "dropped": "–"}[item.status]
-                terminal.show(f"   {mark} {item.text}")
-        case steps.ApprovalGiven(decision=decision, reason=reason):
-            said = t("approved") if decision == "approve" else t("rejected")
-            terminal.show(f"{number} · {said} {reason}".rstrip())
-        case steps.Ended(reason=reason, text=text, detail=detail):
-            terminal.show()
-            terminal.show(text)
-            terminal.show(f"{_reason(terminal, reason)} {detail}".rstrip(), style="" if reason == "done" else "yellow")
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 300 else line[:299] + "…"
-
-
-def _ask(terminal: Terminal, run: "Run", waiting: "Sequence[ApprovalAsked]") -> None:
-    t = terminal.t
-    for one in waiting:
-        why = {
-            "effect": t("It wants to call {tool} with {arguments}.", tool=one.name, arguments=one.arguments),
-            "maybe_done": t(
-                "{tool} with {arguments} may have been called before a crash. Call it again?",
-                tool=one.name,
-                arguments=one.arguments,
-            ),
-            "question": t("It asks: {arguments}", arguments=one.arguments),
-        }[one.why]
-        terminal.show(why, style="yellow")
-    if waiting:
-        terminal.say(t("Answer with: dizuo run answer {id} approve|reject --reason TEXT", id=run.id))
+        run_view.follow(terminal, house, made.id)
 
 
 def _show_run(terminal: Terminal, run: "Run") -> None:
     if terminal.as_json:
         terminal.show_json(run.model_dump(mode="json"))
-        return
-    terminal.show(f"{run.id} · {_status(terminal, run)}")
-
-
-def _status(terminal: Terminal, run: "Run") -> str:
-    t = terminal.t
-    if run.status == "ended":
-        return _reason(terminal, run.reason)
-    return {"active": t("at work"), "waiting": t("waits for you"), "paused": t("rests")}[run.status]
-
-
-def _reason(terminal: Terminal, reason: str) -> str:
-    t = terminal.t
-    return {
-        "done": t("done"),
-        "budget": t("ended: a budget is used up"),
-        "no_progress": t("ended: it made no progress"),
-        "failed": t("failed"),
-        "cancelled": t("cancelled"),
-    }.get(reason, reason)
+    else:
+        terminal.show(f"{run.id} · {run_view.status_of(terminal, run)}")

@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -160,11 +160,17 @@ class Terminal:
     @contextmanager
     def waiting(self, text: str) -> Iterator[None]:
         """A moving sign on a terminal while something takes its time."""
+        with self.progress(text):
+            yield
+
+    @contextmanager
+    def progress(self, text: str) -> Iterator[Callable[[str], None]]:
+        """The same, with a function that changes its text."""
         if self.as_json or not self.err.is_terminal:
-            yield
+            yield lambda _text: None
             return
-        with self.err.status(clean(text)):
-            yield
+        with self.err.status(clean(text)) as status:
+            yield lambda text: status.update(clean(text))
 
     # --- ending -----------------------------------------------------------------------------------------------
 
