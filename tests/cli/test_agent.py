@@ -52,7 +52,7 @@ def test_a_run_is_followed_as_a_tree_and_ends_with_what_it_took(dizuo: Dizuo, as
     assert '  6 ├ calculate {"expression": "20 + 1"}' in lines
     assert "    │   21" in lines
     assert lines[-2] == "It is 21."
-    assert lines[-1].startswith("done · 3 model calls, 45 tokens, 0.0000 ")
+    assert lines[-1].startswith("done · model calls: 3, tokens: 45, 0.0000 ")
     listed = dizuo("run", "list").out
     assert "done" in listed
     assert "45" in listed
@@ -161,5 +161,6 @@ def test_a_run_that_ends_otherwise_than_well_is_a_failure_and_says_why(
     as_told([call("now")])
     ran = started(dizuo, "--steps", "1")
     assert ran.status == 1
-    assert "ended: a budget is used up steps" in ran.out
-    assert started(dizuo, "--steps", "1", "--language", "zh").out.count("预算用尽") == 1
+    assert "ended: a budget is used up · " in ran.out
+    assert "The budget of model calls is used up." in ran.out
+    assert started(dizuo, "--steps", "1", "--language", "zh").out.count("模型调用的预算已用尽") == 1

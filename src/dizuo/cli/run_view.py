@@ -24,6 +24,12 @@ _REASONS = {
     "failed": _("failed"),
     "cancelled": _("cancelled"),
 }
+_BUDGETS = {
+    "steps": _("The budget of model calls is used up."),
+    "tokens": _("The budget of tokens is used up."),
+    "money": _("The budget of money is used up."),
+    "seconds": _("The budget of time is used up."),
+}
 _STATUS = {"active": _("at work"), "waiting": _("waits for you"), "paused": _("rests")}
 
 
@@ -91,6 +97,7 @@ def ask_now(terminal: Terminal, house: "House", run_id: str, waiting: "Sequence[
     try:
         return all(_ask(terminal, house, run_id, one) for one in waiting)
     except typer.Abort:  # Ctrl-C or the end of the input
+        terminal.say("")
         return False
 
 
@@ -171,7 +178,7 @@ def _doing(terminal: Terminal, house: "House", state: "State") -> str:
 
 def _used(terminal: Terminal, house: "House", state: "State") -> str:
     return terminal.t(
-        "{calls} model calls, {tokens} tokens, {cost} {currency}, {seconds} s",
+        "model calls: {calls}, tokens: {tokens}, {cost} {currency}, {seconds} s",
         calls=state.model_calls,
         tokens=f"{state.tokens:,}",
         cost=f"{state.cost:,.4f}",
@@ -216,10 +223,18 @@ def _show_step(terminal: Terminal, house: "House", run_id: str, state: "State", 
             terminal.show()
             if text:
                 terminal.show(text)
-            ending = f"{t(_REASONS[reason])} {detail}".rstrip()
-            terminal.show(f"{ending} · {_used(terminal, house, state)}", style="dim" if reason == "done" else "yellow")
+            style = "dim" if reason == "done" else "yellow"
+            terminal.show(f"{t(_REASONS[reason])} · {_used(terminal, house, state)}", style=style)
+            if detail:
+                terminal.show(_detail(terminal, reason, detail), style=style)
         case _:
             pass
+
+
+def _detail(terminal: Terminal, reason: str, detail: str) -> str:
+    if reason == "done":
+        return terminal.t("Left open in its plan: {items}", items=detail)
+    return terminal.t(_BUDGETS[detail]) if reason == "budget" and detail in _BUDGETS else detail
 
 
 def _show_plan(terminal: Terminal, items: "Sequence[PlanItem]") -> None:

@@ -23,6 +23,7 @@ from dizuo.platform.catalogue import Language, pick_language, translate
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.status import Status
 
     from dizuo.core.documents import Note
     from dizuo.wiring import House
@@ -59,6 +60,7 @@ class Terminal:
         self.as_json = as_json
         self.debug = debug
         self._flags: dict[str, Any] = {"home": home, "language": language}
+        self._status: Status | None = None
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show 汉字 shows their codes, and goes on
                 stream.reconfigure(errors="backslashreplace")
@@ -126,7 +128,11 @@ class Terminal:
 
     def show(self, content: "RenderableType" = "", style: str = "") -> None:
         """Prints a result, or one line of it. Strings are cleaned and never read as markup."""
+        if self._status is not None:  # the moving sign stands in that line of the screen
+            self._status.stop()
         _print(self.out, content, style)
+        if self._status is not None:
+            self._status.start()
 
     def say(self, content: "RenderableType", style: str = "") -> None:
         """Prints what is not the result to stderr: progress, warnings, hints."""
@@ -169,8 +175,15 @@ class Terminal:
         if self.as_json or not self.err.is_terminal:
             yield lambda _text: None
             return
-        with self.err.status(clean(text)) as status:
-            yield lambda text: status.update(clean(text))
+        with self.err.status(clean(text)) as self._status:
+            try:
+                yield self._status_text
+            finally:
+                self._status = None
+
+    def _status_text(self, text: str) -> None:
+        if self._status is not None:
+            self._status.update(clean(text))
 
     # --- ending -----------------------------------------------------------------------------------------------
 
