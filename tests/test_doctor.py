@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from dizuo import doctor
+from dizuo.agents.sandbox import Sandbox
+from dizuo.core.documents import Note
 from dizuo.core.errors import UserError
 from dizuo.platform import settings as settings_table
 from dizuo.platform.catalogue import translate
@@ -85,7 +87,7 @@ def test_a_used_instance_is_in_order_and_stays_as_it_is(house: House, home: Path
     list(house.jobs.watch(house.library.add("kb", [tmp_path / "a.md"]).id))
     before = sorted(path.name for path in home.iterdir())
     checks = {check.name: check for check in examine(home)}
-    assert {name for name, check in checks.items() if check.status != "ok"} <= {"Memory", "Disk space"}
+    assert {name for name, check in checks.items() if check.status != "ok"} <= {"Memory", "Disk space", "Sandbox"}
     assert str(checks["Database"].found) in ("SQLite, schema 0002", "PostgreSQL, schema 0002")
     assert "a process does them" in str(checks["Jobs"].found)
     assert sorted(path.name for path in home.iterdir()) == before
@@ -174,6 +176,19 @@ def test_jobs_that_nobody_does_are_a_warning(house: House, home: Path, tmp_path:
     house.library.add("kb", [tmp_path / "a.md"])
     found = check("Jobs", home)
     assert (found.status, found.found.params) == ("warning", {"count": 1})
+
+
+@pytest.mark.parametrize(("kind", "found"), [("monty", "pure computations only"), ("none", "agents run no code")])
+def test_a_machine_without_bubblewrap_is_told_what_agents_can_do_and_what_to_install(
+    plain_home: Path, monkeypatch: pytest.MonkeyPatch, kind: Any, found: str
+) -> None:
+    reason = Note(template="The program bwrap is not installed.")
+    monkeypatch.setattr("dizuo.agents.sandbox.available", lambda: Sandbox(kind=kind, reason=reason))
+    sandbox = check("Sandbox", plain_home)
+    assert sandbox.status == "warning"
+    assert found in str(sandbox.found)
+    assert "The program bwrap is not installed." in str(sandbox.found)
+    assert "apt-get install bubblewrap" in str(sandbox.advice)
 
 
 def test_the_server_is_told_from_another_program(home: Path, http_server: Any) -> None:

@@ -553,10 +553,28 @@ def _listed_models(response: Any) -> set[str] | None:
         return None
 
 
+# --- the sandbox ----------------------------------------------------------------------------------------------
+
+
+def _sandbox() -> _Verdict:
+    """Whether code that a model wrote can be run, and behind what."""
+    from dizuo.agents.sandbox import available
+
+    found = available()
+    install = _("Install bubblewrap (Debian, Ubuntu: apt-get install bubblewrap; Fedora: dnf install bubblewrap).")
+    if found.kind == "bubblewrap":
+        return _ok(_("bubblewrap, tried: agents may run Python behind it"))
+    if found.kind == "monty":
+        partly = _warning(_("agents may run pure computations only, without files: {reason}"), reason=found.reason)
+        return partly.advise(install)
+    return _warning(_("there is none, so agents run no code: {reason}"), reason=found.reason).advise(install)
+
+
 _OF_THE_MACHINE: tuple[tuple[str, Callable[[], _Verdict]], ...] = (
     (_("Python"), _python),
     (_("Memory"), _memory),
     (_("Clock"), _clock),
+    (_("Sandbox"), _sandbox),
 )
 _OF_THE_INSTANCE: tuple[tuple[str, Callable[[Settings], _Verdict]], ...] = (
     (_("Data folder"), _home),

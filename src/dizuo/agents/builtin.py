@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from dizuo.agents.plan import update_plan
+from dizuo.agents.sandbox import run_python
 from dizuo.core.errors import UserError
 from dizuo.core.tools import Tool, ToolContext, ToolResult, tool
 
@@ -166,6 +167,7 @@ BUILT_IN: tuple[Tool, ...] = (
     list_files,
     read_file,
     write_file,
+    run_python,
     note,
     ask_user,
 )
