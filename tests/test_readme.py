@@ -92,9 +92,10 @@ def test_commands_that_are_not_run_exist(readme: str) -> None:
     assert [line for line in skipped if not command_exists(line)] == []
 
 
-def test_every_command_in_the_guide_to_the_gateway_exists() -> None:
-    lines = [line for block in blocks("docs/gateway.md") if block.kind == "sh" for line in lines_of(block)]
-    assert len(lines) > 20
+@pytest.mark.parametrize(("guide", "commands"), [("docs/gateway.md", 20), ("docs/agents.md", 12)])
+def test_every_command_in_a_guide_exists(guide: str, commands: int) -> None:
+    lines = [line for block in blocks(guide) if block.kind == "sh" for line in lines_of(block)]
+    assert len(lines) > commands
     assert [line for line in lines if not command_exists(line)] == []
 
 
