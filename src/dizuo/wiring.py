@@ -18,9 +18,12 @@ RUN_LANES = 4  # runs of agents that are advanced side by side
 
 if TYPE_CHECKING:
     from dizuo.agents.runs import Runs
+    from dizuo.agents.tool_servers import ToolServers
+    from dizuo.agents.toolbox import Toolbox
     from dizuo.apps.threads import Threads
     from dizuo.apps.training import Trainings
     from dizuo.core.protocols import ChatModel, Embedder
+    from dizuo.core.tools import Tool
     from dizuo.gateway.cache import Cache, Policy
     from dizuo.gateway.gateway import Gateway
     from dizuo.gateway.hub import Hub
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from dizuo.gateway.usage import UsageBook
     from dizuo.knowledge.answer import Answerer
     from dizuo.knowledge.library import Library
+    from dizuo.knowledge.parse_process import Parser
     from dizuo.platform.backup import BackupInfo, SnapshotInfo
     from dizuo.platform.identity import Identity
     from dizuo.platform.jobs import Jobs
@@ -87,7 +91,7 @@ class House:
 
                 closing.callback(telemetry.stop_tracing)
                 self._exports = False
-            for part in ("database", "traces", "models", "ledger", "gateway", "library", "jobs"):
+            for part in ("database", "traces", "models", "ledger", "gateway", "library", "page_parser", "jobs"):
                 closing.callback(self._close, part)
 
     def _close(self, part: str) -> None:
@@ -312,7 +316,37 @@ class House:
             self.settings.home / "runs",
             lambda model, usage: self.prices.cost(model, usage)[0] or 0.0,
             RUN_LANES,
+            self.toolbox,
         )
+
+    @once
+    def toolbox(self) -> "Toolbox":
+        """What runs of agents may be given by name."""
+        from dizuo.agents.toolbox import Toolbox
+
+        return Toolbox({"fetch_page": self._fetch_page}, lambda: self.tool_servers)
+
+    def _fetch_page(self) -> "Tool":
+        from dizuo.agents.web import Web, fetch_tool
+        from dizuo.apps.agents import page_text
+
+        web = Web(self.settings.fetch_allow.split(","))
+        return fetch_tool(web, lambda body, media_type: page_text(self.page_parser, body, media_type))
+
+    @once
+    def page_parser(self) -> "Parser":
+        """Reads pages of the web as files are read, and beside those: a large file holds up no run."""
+        from dizuo.knowledge.parse_process import Parser
+
+        return Parser(self.settings.max_file_mb)
+
+    @once
+    def tool_servers(self) -> "ToolServers":
+        """Programs and addresses of others whose operations are tools."""
+        from dizuo.agents.tool_servers import ToolServers
+        from dizuo.platform.secrets import Secrets
+
+        return ToolServers(self.database, Secrets(self.settings.home, self.settings.secret_key))
 
     def _thinker(self, name: str) -> "ChatModel":
         """The model that an agent thinks with. Its answers are not kept: the same goal twice is meant twice."""

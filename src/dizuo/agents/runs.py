@@ -5,7 +5,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +29,7 @@ from dizuo.agents.steps import (
     Steered,
     Step,
 )
+from dizuo.agents.toolbox import Toolbox
 from dizuo.core.errors import Conflict, DizuoError, NotFound, UserError
 from dizuo.core.messages import Noun
 from dizuo.core.protocols import ChatModel
@@ -86,9 +87,10 @@ class Runs:
         workspaces: Path,
         price: Price = lambda _model, _usage: 0.0,
         lanes: int = 4,
+        toolbox: Toolbox | None = None,
     ) -> None:
         """`search` makes the tool that looks into the knowledge base of a name. `lanes`: how many runs are advanced
-        side by side, each by jobs of the kind agent.run.N.
+        side by side, each by jobs of the kind agent.run.N. `toolbox`: what a run may be given besides.
         """
         self._database = database
         self._jobs = jobs
@@ -97,6 +99,7 @@ class Runs:
         self._workspaces = workspaces
         self._price = price
         self._lanes = lanes
+        self._toolbox = toolbox or Toolbox()
 
     # --- what people do ---------------------------------------------------------------------------------------
 
@@ -109,22 +112,25 @@ class Runs:
         knowledge: str = "",
         budget: Budget | None = None,
         policy: Policy | None = None,
+        tools: Sequence[str] = (),
     ) -> Run:
-        """Accepts a goal; when this returns the run is safe, and some worker will advance it.
+        """Accepts a goal; when this returns the run is safe, and some worker will advance it. `tools`: names in the
+        toolbox that it may use, besides those that every agent has.
 
-        Raises UserError for an empty goal, and what `chat` and `search` raise for what there is not.
+        Raises UserError for an empty goal, NotFound for a tool, and what `chat` and `search` raise for what there is
+        not.
         """
         if not goal.strip():
             raise UserError("Say what is to be reached: the goal is empty.", param="goal")
         if len(goal) > MOST_GOAL_CHARACTERS:
             raise UserError("The goal has over {limit} characters.", limit=MOST_GOAL_CHARACTERS, param="goal")
         self._chat(model)
-        tools = self._tools(knowledge)
+        names = [one.name for one in self._tools(knowledge)]
         started = Started(
             goal=goal,
             model=model,
             instructions=INSTRUCTIONS,
-            tools=tuple(one.name for one in tools),
+            tools=(*names, *self._toolbox.named(tools)),
             budget=budget or Budget(),
         )
         run_id = self._insert(user_id, started, knowledge, policy or Policy(), [started])
@@ -218,7 +224,8 @@ class Runs:
         if asked is None:
             raise Conflict("The run {id} does not wait for an answer to {call!r}.", id=run_id, call=call_id)
         if arguments is not None:
-            known = next((one for one in self._tools(run.knowledge) if one.name == asked.name), None)
+            usable = [*self._tools(run.knowledge), *self._toolbox.lend([asked.name]).tools]
+            known = next((one for one in usable if one.name == asked.name), None)
             if known is None:
                 raise ToolArgumentsError("There is no tool {tool!r} any more.", tool=asked.name)
             known.checked(arguments)
@@ -314,15 +321,16 @@ class Runs:
         state = State(journal.read())
         assert state.started is not None
         try:
-            loop = Loop(
-                self._chat(state.started.model),
-                self._tools(row.knowledge),
-                policy=Policy.model_validate(row.policy),
-                price=self._price,
-                workspace=self._workspaces / run_id,
-                run_id=run_id,
-            )
-            await self._drive(loop.steps(state), state, journal, check)
+            async with aclosing(self._toolbox.lend(state.started.tools)) as lent:
+                loop = Loop(
+                    self._chat(state.started.model),
+                    [*self._tools(row.knowledge), *lent.tools],
+                    policy=Policy.model_validate(row.policy),
+                    price=self._price,
+                    workspace=self._workspaces / run_id,
+                    run_id=run_id,
+                )
+                await self._drive(loop.steps(state), state, journal, check)
         except DizuoError as error:
             self._write(journal, state, Ended(reason="failed", text=state.answer, detail=str(error)))
         with self._database.write() as connection:

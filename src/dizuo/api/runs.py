@@ -38,6 +38,11 @@ class NewRun(RequestBody):
     goal: Annotated[str, Field(min_length=1, max_length=MOST_GOAL_CHARACTERS, pattern=r"^[^\x00]*$")]
     model: Text = Field("", description="a model or a route; empty: the instance's")
     knowledge: Text = Field("", description="a knowledge base that it may search")
+    tools: list[Text] = Field(
+        [],
+        max_length=100,
+        description="tools that it may use besides its own: fetch_page, or of a server in /api/tools",
+    )
     budget: Budget = Budget()
     policy: Policy = Field(Policy(), description="rules about calls of tools; the first that fits decides")
 
@@ -76,7 +81,7 @@ def start_run(new: NewRun, house: TheHouse, user: TheUser) -> Run:
     model = new.model or house.settings.model
     if not model:
         raise UserError("No model is set. Name one of GET /v1/models, or set DIZUO_MODEL.", param="model")
-    given = {"knowledge": new.knowledge, "budget": new.budget, "policy": new.policy}
+    given = {"knowledge": new.knowledge, "budget": new.budget, "policy": new.policy, "tools": new.tools}
     return house.runs.start(new.goal, model, user_id=user.id, **given)  # type: ignore[arg-type]
 
 

@@ -1,11 +1,14 @@
 """What an agent may look into that other skills hold."""
 
+import tempfile
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
 from dizuo.core.tools import Tool, ToolResult, tool
 from dizuo.knowledge.library import Library
+from dizuo.knowledge.parse_process import Parser
 
 
 def knowledge_tool(library: Library, name: str) -> Tool:
@@ -27,3 +30,12 @@ def knowledge_tool(library: Library, name: str) -> Tool:
         return ToolResult(text="\n\n".join(passages) or "Nothing was found.", trusted=False)
 
     return search_knowledge
+
+
+def page_text(parser: Parser, body: bytes, media_type: str) -> str:
+    """The text of a web page, read as a file of a knowledge base is. Raises UserError for one that cannot be read."""
+    name = "page.html" if media_type in ("text/html", "application/xhtml+xml") else "page.txt"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, name)
+        path.write_bytes(body)
+        return parser.parse(path, name).text

@@ -32,6 +32,10 @@ def run(
     tokens: Annotated[int, typer.Option("--tokens", min=1, metavar="N", help=_("Most tokens."))] = 200_000,
     money: Annotated[float, typer.Option("--money", min=0, metavar="AMOUNT", help=_("Most money."))] = 1.0,
     seconds: Annotated[float, typer.Option("--seconds", min=1, metavar="SECONDS", help=_("Longest work."))] = 900,
+    tool: Annotated[
+        list[str] | None,
+        typer.Option("--tool", metavar="TOOL", help=_("A tool it gets: fetch_page, or a server's. May repeat.")),
+    ] = None,
     allow: Annotated[
         list[str] | None,
         typer.Option("--allow", metavar="TOOL", help=_("A tool that needs no approval; * stands for any. May repeat.")),
@@ -54,6 +58,7 @@ def run(
             knowledge=knowledge,
             budget=Budget(steps=steps, tokens=tokens, money=money, seconds=seconds),
             policy=Policy(rules=[Rule(tool=one, decision="allow") for one in allow or ()]),
+            tools=tool or (),
         )
         run_view.follow(terminal, house, made.id)
 

@@ -6,7 +6,7 @@ A Python function with type hints and a docstring is one (`@tool`).
 import asyncio
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_type_hints, overload
@@ -46,21 +46,44 @@ class ToolArgumentsError(DizuoError):
 
 
 @dataclass(frozen=True)
+class GivenSchema:
+    """Arguments as a JSON schema of others describes them. The function takes them as one dict, `arguments`."""
+
+    schema: Mapping[str, Any]
+    faults: Callable[[Any], Sequence[str]]  # what of a value does not fit, in words
+
+    def checked(self, text: str) -> Mapping[str, Any]:
+        """The arguments in a JSON text. Raises ValueError, saying what is wrong."""
+        try:
+            found = json.loads(text)
+        except RecursionError:
+            raise ValueError("arguments: nested too deeply") from None
+        if not isinstance(found, dict):
+            raise ValueError("arguments: must be an object")
+        if faults := self.faults(found):
+            raise ValueError("; ".join(faults))
+        return {"arguments": found}
+
+
+@dataclass(frozen=True)
 class Tool:
     """A function that a model may call."""
 
     name: str
     description: str
     function: Callable[..., Any]
-    arguments: type[BaseModel]
+    arguments: type[BaseModel] | GivenSchema
     effect: Effect = "read"
     idempotent: bool = False  # heeds `ToolContext.key`, or does no more when called again
     context_in: str = ""  # the parameter that takes the ToolContext
 
     def described(self) -> dict[str, Any]:
         """The tool as chat completions describe it."""
-        schema = self.arguments.model_json_schema()
-        schema.pop("title", None)
+        if isinstance(self.arguments, GivenSchema):
+            schema = dict(self.arguments.schema)
+        else:
+            schema = self.arguments.model_json_schema()
+            schema.pop("title", None)
         return {
             "type": "function",
             "function": {"name": self.name, "description": self.description, "parameters": schema},
@@ -69,16 +92,19 @@ class Tool:
     def checked(self, arguments: str) -> dict[str, Any]:
         """The arguments that a model wrote as JSON, as the function takes them. Raises ToolArgumentsError."""
         try:
+            if isinstance(self.arguments, GivenSchema):
+                return dict(self.arguments.checked(arguments or "{}"))
             found = self.arguments.model_validate_json(arguments or "{}")
-        except ValidationError as error:
+        except ValidationError as error:  # a ValueError, too
             faults = "; ".join(
                 f"{'.'.join(str(part) for part in one['loc']) or 'arguments'}: {one['msg']}"
                 for one in error.errors(include_url=False)
             )
-            raise ToolArgumentsError(
-                "The arguments of {tool} do not fit: {faults}", tool=self.name, faults=faults
-            ) from None
-        return {name: getattr(found, name) for name in type(found).model_fields}
+        except ValueError as error:
+            faults = str(error)
+        else:
+            return {name: getattr(found, name) for name in type(found).model_fields}
+        raise ToolArgumentsError("The arguments of {tool} do not fit: {faults}", tool=self.name, faults=faults)
 
     async def call(self, arguments: str, context: ToolContext) -> ToolResult:
         """Calls it; what goes wrong is a failed result, which the model reads. Functions that block run in a thread."""

@@ -27,6 +27,7 @@ _MARKERS = {
     "_", "t", "translate", "Note", "DizuoError", "UserError", "NotFound", "Conflict", "NotAllowed", "NotSignedIn",
     "TooMany", "BudgetSpent", "TooLarge", "Unavailable", "ModelError",
     "ModelBusy", "ModelDown", "ModelRefused", "ModelUnknown",
+    "ServerFailed", "FetchFailed",
 }  # fmt: skip
 
 

@@ -411,3 +411,19 @@ run_steps = Table(  # append-only
     Column("data", Text, nullable=False),  # JSON of agents.steps, without what is as usual
     Column("at", String(32), nullable=False),
 )
+
+tool_servers = Table(  # programs and addresses of others whose operations are tools
+    "tool_servers",
+    metadata,
+    Column("name", String(32), primary_key=True),  # what its tools' names begin with
+    Column("kind", String(16), nullable=False),  # agents.tool_servers.Kind
+    Column("command", JSON, nullable=False),  # the program and its arguments, or []
+    Column("url", Text, nullable=False),  # or ""
+    Column("secrets_cipher", LargeBinary),  # its headers, or the variables of its program, encrypted; null: none
+    Column("listed", JSON),  # agents.listed.ListedTool as it had them when last asked; null: never
+    Column("approved", JSON, nullable=False),  # those that its owner has approved, as they were then
+    Column("problem", JSON),  # core.documents.Note: what went wrong when last asked
+    Column("checked_at", String(32)),
+    Column("approved_at", String(32)),
+    Column("created_at", String(32), nullable=False),
+)

@@ -69,6 +69,14 @@ class Settings:
     )
     moderator: str = _setting("", "DIZUO_MODERATOR", _("model for /v1/moderations where a request names none"))
     embedder: str = _setting("local/minilm", "DIZUO_EMBEDDER", _("embedding model; empty: keyword search only"))
+    fetch_allow: str = _setting(
+        "",
+        "DIZUO_FETCH_ALLOW",
+        _(
+            "the only hosts that agents read pages of, comma-separated, without asking first; empty: any public one, "
+            "and people are asked"
+        ),
+    )
     max_file_mb: int = _setting(100, "DIZUO_MAX_FILE_MB", _("largest single file that is read, in MiB"))
     max_archive_mb: int = _setting(1000, "DIZUO_MAX_ARCHIVE_MB", _("most that one archive may unpack to, in MiB"))
     log_level: str = _setting(

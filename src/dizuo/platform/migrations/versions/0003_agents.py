@@ -1,4 +1,4 @@
-"""Agents: runs and their steps."""
+"""Agents: runs and their steps, and the servers whose operations are tools."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -34,4 +34,19 @@ def upgrade() -> None:
         sa.Column("at", sa.String(length=32), nullable=False),
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_run_steps_run_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("run_id", "number", name=op.f("pk_run_steps")),
+    )
+    op.create_table(
+        "tool_servers",
+        sa.Column("name", sa.String(length=32), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("command", sa.JSON(), nullable=False),
+        sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("secrets_cipher", sa.LargeBinary(), nullable=True),
+        sa.Column("listed", sa.JSON(), nullable=True),
+        sa.Column("approved", sa.JSON(), nullable=False),
+        sa.Column("problem", sa.JSON(), nullable=True),
+        sa.Column("checked_at", sa.String(length=32), nullable=True),
+        sa.Column("approved_at", sa.String(length=32), nullable=True),
+        sa.Column("created_at", sa.String(length=32), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_tool_servers")),
     )
