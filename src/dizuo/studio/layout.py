@@ -18,7 +18,7 @@ from dizuo.studio.page import Handler, Page
 HTML_LANGUAGE: dict[Language, str] = {"en": "en-US", "zh": "zh-CN"}
 THEMES: tuple[tuple[Theme, str], ...] = (("auto", _("System")), ("light", _("Light")), ("dark", _("Dark")))
 
-_WAITING_S = 10.0  # a run that waits has time
+_WAITING_S = 4.0  # as the pages that wait for others do
 
 _LINKS = (
     ("ask", "/", _("Ask")),

@@ -62,6 +62,8 @@ class _Runs:
         self._status: RunStatus | None = None
         self._cards: dict[tuple[str, str], Element] = {}
         self._shown: object = None
+        self._used: dict[str, Used] = {}
+        self._asked: dict[str, tuple[int, Sequence[ApprovalAsked]]] = {}  # run -> how many steps it had, its questions
         self._looking = asyncio.Lock()
 
     async def open(self, status: str) -> None:
@@ -109,7 +111,6 @@ class _Runs:
     def _fetch(self) -> tuple[list[tuple[Run, ApprovalAsked]], Sequence[Run], Mapping[str, Used]]:
         runs, user_id = self.page.house.runs, self.page.user.id
         waiting = runs.list(user_id, "waiting", _LISTED)
-        asked = [(run, one) for run in waiting for one in runs.waiting(run.id)]
         if self._status == "waiting":
             found = list(waiting)
         else:
@@ -117,7 +118,16 @@ class _Runs:
             first = list(waiting) if self._status is None else []
             known = {run.id for run in first}
             found = [*first, *(run for run in rest if run.id not in known)][:_LISTED]
-        return asked, found, runs.used([run.id for run in found])
+        # What has ended stays as it is; and the questions of a run, as long as no step has come.
+        moving = {run.id for run in (*waiting, *found) if run.status != "ended" or run.id not in self._used}
+        self._used |= runs.used([*moving])
+        asked: dict[str, tuple[int, Sequence[ApprovalAsked]]] = {}
+        for run in waiting:
+            steps = self._used[run.id].steps
+            known_at, questions = self._asked.get(run.id, (0, ()))
+            asked[run.id] = (steps, questions if known_at == steps else runs.waiting(run.id))
+        self._asked = asked
+        return [(run, one) for run in waiting for one in asked[run.id][1]], found, self._used
 
     # --- what waits -------------------------------------------------------------------------------------------
 
