@@ -17,6 +17,7 @@ from dizuo.platform.database import Database
 RUN_LANES = 4  # runs of agents that are advanced side by side
 
 if TYPE_CHECKING:
+    from dizuo.agents.memory import Memories
     from dizuo.agents.runs import Runs
     from dizuo.agents.tool_servers import ToolServers
     from dizuo.agents.toolbox import Toolbox
@@ -347,6 +348,14 @@ class House:
         from dizuo.platform.secrets import Secrets
 
         return ToolServers(self.database, Secrets(self.settings.home, self.settings.secret_key))
+
+    @once
+    def memories(self) -> "Memories":
+        """What agents remember of users."""
+        from dizuo.agents.memory import Memories
+        from dizuo.knowledge.analyze import terms
+
+        return Memories(self.database, lambda: self.embedder, terms)
 
     def _thinker(self, name: str) -> "ChatModel":
         """The model that an agent thinks with. Its answers are not kept: the same goal twice is meant twice."""

@@ -20,6 +20,7 @@ from dizuo.api import (
     keys,
     knowledge,
     limits,
+    memories,
     models,
     moderations,
     openai,
@@ -67,7 +68,7 @@ def create_app(house: House, missing: Callable[[], Sequence[str]] = tuple) -> Fa
     app.state.started_s = int(time.time())
     errors.install(app)
     app.add_middleware(Border, settings=house.settings, traces=house.traces)
-    nouns = (models, routes, providers, knowledge, threads, runs, tools, traces, jobs, trainings, keys, users)
+    nouns = (models, routes, providers, knowledge, threads, runs, memories, tools, traces, jobs, trainings, keys, users)
     nouns += (session, config, upkeep, health)
     money = (usage, limits, prices, cache)
     app.include_router(openai.chat)  # first: they are looked through in order

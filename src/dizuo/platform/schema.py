@@ -427,3 +427,21 @@ tool_servers = Table(  # programs and addresses of others whose operations are t
     Column("approved_at", String(32)),
     Column("created_at", String(32), nullable=False),
 )
+
+memories = Table(
+    "memories",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("user_id", Integer, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("kind", String(16), nullable=False),  # fact | episode
+    Column("about", String(100), nullable=False),  # what a fact is about; one fact for each
+    Column("text", Text, nullable=False),
+    Column("source", String(40), nullable=False),  # the run it comes from, or "" for a person
+    Column("confidence", Float, nullable=False),
+    Column("importance", Float, nullable=False),
+    Column("embedder", String(128), nullable=False),
+    Column("vector", LargeBinary),  # float32, of unit length
+    Column("created_at", String(32), nullable=False),
+    Column("used_at", String(32), nullable=False),
+    Index("ix_memories_user_about", "user_id", "about"),
+)
