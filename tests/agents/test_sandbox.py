@@ -144,12 +144,11 @@ class World:
     names: dict[str, Any]
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    folder = tmp_path / "host"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("host")
     (folder / "secret.txt").write_text(SECRET)
-    victim = subprocess.Popen(["sleep", "60"], env={"SECRET": SECRET}, cwd=folder)
+    victim = subprocess.Popen(["sleep", "600"], env={"SECRET": SECRET}, cwd=folder)
     with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp, socket.socket(socket.AF_UNIX) as local:
         tcp.bind(("127.0.0.1", 0))
         tcp.listen()
@@ -338,9 +337,19 @@ def test_no_open_file_of_the_server_is_there(workspace: Path) -> None:
         assert attack(code, workspace).output.split() == ["0", "1", "2"]
 
 
-@pytest.mark.parametrize("path", ["/x", "/usr/lib/x", "/python/x", "/packages/x", "/dev/x", "/etc/x", "/run.py"])
-def test_nothing_but_the_workspace_and_tmp_can_be_written(workspace: Path, path: str) -> None:
-    assert "OSError" in attack(f"open({path!r}, 'a')", workspace).output.replace("PermissionError", "OSError")
+def test_nothing_but_the_workspace_and_tmp_can_be_written(workspace: Path) -> None:
+    code = """
+        for folder in ("", "/usr/lib", "/python", "/python/lib", "/packages", "/dev", "/etc", "/tmp", "/workspace"):
+            try:
+                open(f"{folder}/x", "w")
+                print(folder)
+            except OSError:
+                pass
+        open("/run.py", "a")
+        """
+    output = attack(code, workspace).output
+    assert output.startswith("/tmp\n/workspace\nTraceback")
+    assert "Read-only file system: '/run.py'" in output
 
 
 def test_limits_cannot_be_raised(workspace: Path) -> None:
@@ -380,10 +389,10 @@ def test_memory_is_limited(workspace: Path) -> None:
 
 def test_an_endless_loop_is_stopped(workspace: Path) -> None:
     began = time.perf_counter()
-    outcome = attack("print('begun')\nwhile True: pass", workspace, wall_s=0.6)
-    assert outcome.stopped == "after 0.6 s"
+    outcome = attack("print('begun')\nwhile True: pass", workspace, wall_s=1)
+    assert outcome.stopped == "after 1 s"
     assert outcome.output == "begun\n"
-    assert time.perf_counter() - began < 3
+    assert time.perf_counter() - began < 10
 
 
 def test_processor_time_is_limited_also_where_the_warning_is_not_heeded(workspace: Path) -> None:
@@ -451,10 +460,10 @@ def test_the_number_of_files_is_limited(workspace: Path) -> None:
 
 def test_folders_in_folders_are_limited_and_those_that_were_made_are_removed(workspace: Path) -> None:
     """Else, whoever deletes the workspace would run out of stack."""
-    code = "import os\nos.mkdir('fine')\nwhile True:\n    os.mkdir('d')\n    os.chdir('d')"
+    code = "import os\nos.mkdir('fine')\nos.makedirs('.cut-/0-0/x')\nwhile True:\n    os.mkdir('d')\n    os.chdir('d')"
     assert "deep" in attack(code, workspace).stopped
     shutil.rmtree(workspace / "d")
-    assert os.listdir(workspace) == ["fine"]
+    assert sorted(os.listdir(workspace)) == [".cut-", "fine"]
 
 
 def test_tmp_is_limited(workspace: Path) -> None:
@@ -523,14 +532,13 @@ def beats(workspace: Path) -> bool:
 
 def wait_for_a_beat(workspace: Path) -> None:
     deadline = time.monotonic() + 20
-    while not (workspace / "beat").exists():
+    while not ((workspace / "beat").exists() and beats(workspace)):
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    assert beats(workspace)
 
 
 def test_nothing_outlives_a_timeout(workspace: Path) -> None:
-    assert attack(BEATING, workspace, wall_s=0.6).stopped
+    assert attack(BEATING, workspace, wall_s=1).stopped
     assert (workspace / "beat").exists()
     assert not beats(workspace)
 

@@ -9,9 +9,11 @@ import contextlib
 import itertools
 import os
 import re
+import select
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -111,8 +113,9 @@ async def run(code: str, workspace: Path, limits: Limits) -> Outcome:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, watching, return_exceptions=True)
+            await watch.gone()
             _cut(workspace)
-        watch.read()
+        watch.take_in()
     status = process.returncode or 0
     if not watch.ran() and not stop.done():
         raise Unavailable("bubblewrap does not work here: {reason}", reason=kept.text().strip()[:500] or f"{status}")
@@ -312,7 +315,7 @@ class _Watch:
             return f"when it had over {self._limits.threads} threads"
         return ""
 
-    def read(self) -> None:
+    def take_in(self) -> None:
         """Takes what bubblewrap has told by now."""
         with contextlib.suppress(BlockingIOError):
             while data := os.read(self._info_fd, 4096):
@@ -324,9 +327,25 @@ class _Watch:
 
     def _first(self) -> int:
         """The process that is the first of the sandbox, as the system outside numbers it; 0 before there is one."""
-        self.read()
+        self.take_in()
         match = re.search(rb'"child-pid": (\d+)\D', self._info)
         return int(match[1]) if match else 0
+
+    async def gone(self) -> None:
+        """Waits for the end of the sandbox's first process, before which the kernel ends all others."""
+        try:
+            process = os.pidfd_open(self._first())
+        except OSError:  # long gone
+            return
+        end = select.poll()
+        end.register(process, select.POLLIN)
+        try:
+            for _ in range(200):
+                if end.poll(0):
+                    return
+                await asyncio.sleep(0.01)
+        finally:
+            os.close(process)
 
     def _in_tmp(self) -> int:
         """Files in /tmp. 0 where that cannot be known: it is gone, or not there yet."""
@@ -384,19 +403,21 @@ def _cut(folder: Path) -> None:
 
 def _remove(path: str, folder: Path) -> None:
     """Takes a folder apart from the top, for names of what is deep in it are longer than a path may be."""
+    aside = tempfile.mkdtemp(prefix=".cut-", dir=folder)
     left = [path]
     for number in itertools.count():
         if not left:
-            return
+            break
+        top = left.pop()
         with contextlib.suppress(OSError):
-            top = left.pop()
             os.chmod(top, 0o700)
             for place, entry in enumerate(os.listdir(top)):
                 inner = os.path.join(top, entry)
                 if os.path.isdir(inner) and not os.path.islink(inner):
                     os.chmod(inner, 0o700)
-                    left.append(os.path.join(folder, f".cut-{number}-{place}"))
+                    left.append(os.path.join(aside, f"{number}-{place}"))
                     os.rename(inner, left[-1])
                 else:
                     os.unlink(inner)
             os.rmdir(top)
+    os.rmdir(aside)

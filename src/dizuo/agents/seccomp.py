@@ -53,6 +53,7 @@ _SET_ID_BITS = 0o6000
 
 _CLONE = (56, 220)
 _CLONE_THREAD = 0x10000
+_CLONE_NEW = 0x7E020000  # every namespace
 
 # From here on the numbers are the same everywhere. Refused as if they were not there, so that libraries take the old
 # way: clone3 and openat2 hide from a filter what they are asked for, io_uring does what it is asked past the filter.
@@ -100,8 +101,9 @@ def _instructions(column: int, arch: int) -> Iterator[tuple[int, int, int, int]]
             yield _JUMP_ANY_BIT, 0, 1, _SET_ID_BITS
             yield refuse
             yield allow
-    yield _JUMP_EQUAL, 0, 4, _CLONE[column]
+    yield _JUMP_EQUAL, 0, 5, _CLONE[column]
     yield _LOAD, 0, 0, _AT_ARGUMENTS
+    yield _JUMP_ANY_BIT, 1, 0, _CLONE_NEW
     yield _JUMP_ANY_BIT, 1, 0, _CLONE_THREAD
     yield refuse
     yield allow
