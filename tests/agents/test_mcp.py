@@ -21,6 +21,7 @@ from dizuo.core.tools import Tool, ToolArgumentsError, ToolContext, ToolResult
 from dizuo.platform.secrets import Secrets
 from dizuo.wiring import House
 from tests.agents.scripts import ByTurn, call
+from tests.agents.web_server import Misbehaving
 
 SERVER = str(Path(__file__).with_name("mcp_server.py"))
 SECRET = "note-secret-0123456789"
@@ -291,6 +292,28 @@ def test_a_server_that_is_none_is_a_problem_that_is_told(house: House, kind: str
     assert ("no licence found" in problem) == (kind == "dies")  # its last words, for the owner
     with pytest.raises(Conflict):
         servers.approve("notes")
+
+
+@pytest.mark.parametrize("path", ["/endless.json", "/silent", "/slow", "/packed", "/page", "/missing", "/json"])
+def test_a_server_over_http_that_is_none_is_a_problem_that_is_told(house: House, path: str) -> None:
+    servers = ToolServers(house.database, Secrets(house.settings.home), SHORT)
+    began_s = time.monotonic()
+    with Misbehaving().serving() as site:
+        servers.add("notes", url=site.url + path, headers={"X-Key": SECRET})
+        found = servers.check("notes")
+        sent = [headers.get("X-Key") for _method, _path, headers, _body in site.asked]
+    assert "cannot be reached" in str(found.problem)
+    assert SECRET not in found.model_dump_json()
+    assert set(sent) == {SECRET}
+    assert time.monotonic() - began_s < 20
+
+
+def test_a_redirect_takes_no_secret_elsewhere(house: House) -> None:
+    servers = ToolServers(house.database, Secrets(house.settings.home), SHORT)
+    with Misbehaving().serving() as site, Misbehaving().serving() as other:
+        servers.add("notes", url=f"{site.url}/to307?{other.url}/x", headers={"X-Key": SECRET})
+        assert servers.check("notes").problem is not None
+        assert other.asked == []
 
 
 def test_a_program_that_there_is_not_is_told(house: House) -> None:
