@@ -100,7 +100,7 @@ def test_what_runs_have_used_and_which_wait_is_told_without_reading_them_all(des
     assert used["run_none"] == Used()
     assert desk.runs.count_waiting(owner) == 1
     assert desk.runs.count_waiting(owner + 1) == 0
-    assert desk.runs.asking_tools() == ["send"]
+    assert [(one.name, one.given, one.asks) for one in desk.runs.choices()] == [("send", True, True)]
 
 
 @pytest.mark.parametrize("goal", ["", "  \n", "x" * 100_001])

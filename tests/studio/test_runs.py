@@ -60,7 +60,8 @@ def test_a_goal_is_given_and_its_question_answered_on_the_page(visit: Visit, age
     page.fill("#goal", "What does the banana cost?")
     page.fill("#run-model", "acme/agent")
     page.select_option("#run-knowledge", "handbook")
-    page.get_by_text("Budgets and approvals").click()
+    page.get_by_text("Tools and budgets").click()
+    page.get_by_label("fetch_page").select_option("allow")
     page.fill("#run-steps", "0")
     page.get_by_role("button", name="Start").click()
     page.locator("#run-form [role=alert]", has_text="must be a number above zero").wait_for()
@@ -69,6 +70,9 @@ def test_a_goal_is_given_and_its_question_answered_on_the_page(visit: Visit, age
     page.locator("h1", has_text="What does the banana cost?").wait_for()
 
     page.get_by_text("Coins <b>or</b> notes?").last.wait_for()
+    begun = agent.house.runs.steps(page.url.rsplit("/", 1)[1])[0]
+    assert begun.kind == "started"
+    assert "fetch_page" in begun.tools
     assert "of 20" in page.locator(".run-counters").inner_text()
     assert page.locator("#plan").inner_text().count("Find the price") == 1
     found = page.locator(".run-step", has_text="search_knowledge").last

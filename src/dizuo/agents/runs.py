@@ -75,6 +75,15 @@ class Used(Noun):
     cost: float = 0.0
 
 
+class ToolChoice(Noun):
+    """A tool of a run to come. `given`: every run has it. `asks`: a person must approve, where no rule says else."""
+
+    name: str
+    description: str
+    given: bool
+    asks: bool
+
+
 class Runs:
     """The runs of an instance. Another user's run is not found. Blocking; safe between processes."""
 
@@ -182,10 +191,15 @@ class Runs:
         with self._database.read() as connection:
             return connection.scalar(found) or 0
 
-    def asking_tools(self) -> Sequence[str]:
-        """The names of the tools whose calls people are asked about, where no rule says otherwise."""
+    def choices(self) -> Sequence[ToolChoice]:
+        """The tools that whoever starts a run may decide about: to be given, or to need no approval."""
         usual = Policy()
-        return [one.name for one in self._tools("") if usual.decide(one, "{}") == "ask"]
+        found = [(one, False) for one in self._toolbox.offered()] + [(one, True) for one in self._tools("")]
+        choices = [
+            ToolChoice(name=one.name, description=one.description, asks=usual.decide(one, "{}") == "ask", given=given)
+            for one, given in found
+        ]
+        return [one for one in choices if one.asks or not one.given]
 
     def waiting(self, run_id: str) -> Sequence[ApprovalAsked]:
         """What the run waits for people to say."""

@@ -46,6 +46,11 @@ class Toolbox:
             found |= dict.fromkeys(names)
         return [*found]
 
+    def offered(self) -> Sequence[Tool]:
+        """All that a run may be given now. To look at: they are called by way of `lend`."""
+        served = self._servers().offered() if self._servers else {}
+        return self.lend([*self._own, *served]).tools
+
     def lend(self, names: Sequence[str]) -> "Lent":
         """Those of the names that may be used now: what was taken away or has changed since is left out."""
         own = [self._own[name]() for name in names if name in self._own]

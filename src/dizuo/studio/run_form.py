@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from pydantic import ValidationError
 
 from dizuo.agents.policy import Policy, Rule
-from dizuo.agents.runs import MOST_GOAL_CHARACTERS
+from dizuo.agents.runs import MOST_GOAL_CHARACTERS, ToolChoice
 from dizuo.agents.steps import Budget
 from dizuo.core.errors import DizuoError, UserError
 from dizuo.platform.catalogue import _
 from dizuo.studio.page import Page
+from dizuo.studio.run_texts import one_line
 
 _BUDGETS = (
     ("steps", _("Model calls"), "1"),
@@ -20,7 +21,8 @@ _BUDGETS = (
     ("tool_calls", _("Tool calls"), "1"),
 )
 _VALUES = "(event) => emit(Object.fromEntries(new FormData(event.target)))"
-_ALLOW = "allow "  # of a field's name, before that of a tool
+_TOOL = "tool "  # of a field's name, before that of a tool
+_ANSWERS = {"": _("no"), "ask": _("yes, and it asks each time"), "allow": _("yes, without asking")}
 
 
 class RunForm:
@@ -29,18 +31,19 @@ class RunForm:
     def __init__(self, page: Page) -> None:
         self._page = page
         self._place = page.el("div")
+        self._had: set[str] = set()  # tools that every run has
 
     async def build(self) -> None:
         """Looks up what there is to choose from, and shows the form."""
         house = self._page.house
         listed = await asyncio.to_thread(house.gateway.list)
         bases = await asyncio.to_thread(house.library.list)
-        asking = await asyncio.to_thread(house.runs.asking_tools)
+        choices = await asyncio.to_thread(house.runs.choices)
         models = [one.name for one in listed if one.kind == "chat" and not one.problem]
         with self._place:
-            self._build(models, [one.name for one in bases], asking)
+            self._build(models, [one.name for one in bases], choices)
 
-    def _build(self, models: Sequence[str], bases: Sequence[str], asking: Sequence[str]) -> None:
+    def _build(self, models: Sequence[str], bases: Sequence[str], choices: Sequence[ToolChoice]) -> None:
         page = self._page
         with page.el("form", "card stack", id="run-form") as form:
             with page.el("div"):
@@ -52,10 +55,10 @@ class RunForm:
                 self._model(models)
                 self._knowledge(bases)
             with page.el("details"):
-                page.text("summary", "", _("Budgets and approvals"))
+                page.text("summary", "", _("Tools and budgets"))
                 with page.el("div", "stack"):
+                    self._tools(choices)
                     self._budgets()
-                    self._approvals(asking)
             with page.el("div", "notice bad", role="alert", hidden=True) as self._problem:
                 page.icon("alert")
                 self._said = page.text("span", "", "")
@@ -77,7 +80,7 @@ class RunForm:
                     page.el("option", value=name)
             if not models:
                 with page.el("p", "hint"):
-                    page.text("span", "", _("An agent needs a model that chats, and there is none yet."))
+                    page.text("span", "", _("No model that chats is listed yet. Name one of a provider that you have."))
                     page.el("span", "", " ")
                     page.text("a", "", _("Add a provider")).props["href"] = "/models/providers"
         usual = page.house.settings.model or (models[0] if models else "")
@@ -104,28 +107,36 @@ class RunForm:
                         field = page.el("input", "field", id=f"run-{name}", name=name, type="number", min="0")
                         field.props.update({"step": step, "placeholder": f"{getattr(usual, name):g}"})
 
-    def _approvals(self, asking: Sequence[str]) -> None:
+    def _tools(self, choices: Sequence[ToolChoice]) -> None:
+        """What it gets beside its own, and what it may do with that without asking."""
         page = self._page
+        self._had = {one.name for one in choices if one.given}
         with page.el("fieldset"):
-            page.text("legend", "label", _("Tools that need no approval"))
-            if not asking:
-                page.text(
-                    "p", "hint", _("Its tools only look, or work in a folder of the run's own. None of them asks.")
-                )
-            with page.el("div", "run-allow"):
-                for tool in asking:
-                    with page.el("label", "row"):
-                        page.el("input", type="checkbox", name=f"{_ALLOW}{tool}")
-                        page.el("code", "", tool)
-            if asking:
+            page.text("legend", "label", _("Tools beside those that every run has"))
+            with page.el("div", "run-tools"):
+                for number, one in enumerate(choices):
+                    field_id = f"run-tool-{number}"
+                    with page.el("div", "run-tool"):
+                        with page.el("label", "", for_=field_id):
+                            page.el("code", "", one.name)
+                            page.el("span", "muted small", one_line(one.description, 160))
+                        with page.el("select", "field", id=field_id, name=f"{_TOOL}{one.name}"):
+                            for value, label in _ANSWERS.items():
+                                if (value or not one.given) and (value != "ask" or one.asks):
+                                    said = label if one.asks or not value else _("yes")
+                                    page.text("option", "", said).props["value"] = value
+            if choices:
                 page.text("p", "hint", _("After it has read text of others, it asks all the same."))
+            else:
+                page.text("p", "hint", _("There are none."))
 
     async def _start(self, given: Mapping[str, str]) -> None:
         page = self._page
         self._problem.props["hidden"] = True
         try:
-            allowed = [name.removeprefix(_ALLOW) for name in given if name.startswith(_ALLOW)]
-            rules = [Rule(tool=tool, decision="allow") for tool in allowed]
+            wanted = {name.removeprefix(_TOOL): said for name, said in given.items() if name.startswith(_TOOL) and said}
+            rules = [Rule(tool=_literally(tool), decision="allow") for tool, said in wanted.items() if said == "allow"]
+            tools = [tool for tool in wanted if tool not in self._had]
             run = await asyncio.to_thread(
                 lambda: page.house.runs.start(
                     str(given.get("goal", "")),
@@ -134,6 +145,7 @@ class RunForm:
                     knowledge=str(given.get("knowledge", "")),
                     budget=_budget(given),
                     policy=Policy(rules=rules),
+                    tools=tools,
                 )
             )
         except DizuoError as error:
@@ -151,3 +163,8 @@ def _budget(given: Mapping[str, str]) -> Budget:
     except ValidationError as error:
         value = str(error.errors()[0]["input"])
         raise UserError("{value!r} cannot be a budget: it must be a number above zero.", value=value[:40]) from None
+
+
+def _literally(tool: str) -> str:
+    """A pattern that only this name fits."""
+    return "".join(f"[{character}]" if character in "*?[" else character for character in tool)
