@@ -26,6 +26,7 @@ from dizuo.agents.steps import UNTRUSTED, ToolEnded
 from dizuo.core.documents import Note
 from dizuo.core.errors import Unavailable
 from dizuo.core.tools import ToolContext, ToolResult
+from tests.agents.scripts import ByTurn, call, driven, loop_of, started
 
 SECRET = "the-secret-of-the-host"
 REACHED = "REACHED"
@@ -113,20 +114,36 @@ def test_each_call_is_a_new_process(workspace: Path) -> None:
     assert "NameError" in called("kept", workspace).text
 
 
-def test_numpy_and_threads_are_there(workspace: Path) -> None:
+def test_numpy_is_there(workspace: Path) -> None:
+    assert called("import numpy\nprint(float(numpy.eye(5).sum()))", workspace).text == "Output:\n5.0"
+
+
+def test_threads_are_there_unless_no_limit_would_hold_them(workspace: Path) -> None:
     code = """
         from concurrent.futures import ThreadPoolExecutor
-        import numpy
         with ThreadPoolExecutor(4) as pool:
-            print(sum(pool.map(lambda n: float(numpy.eye(n).sum()), range(5))))
+            print(sum(pool.map(abs, range(5))))
         """
-    assert called(code, workspace).text == "Output:\n10.0"
+    said = called(code, workspace).text
+    assert "can't start new thread" in said if os.geteuid() == 0 else said == "Output:\n10"
 
 
 def test_it_is_among_the_tools_of_every_agent_and_changes_nothing_but_the_run() -> None:
     assert run_python in BUILT_IN
     assert run_python.effect == "own"
     assert run_python.described()["function"]["parameters"]["required"] == ["code"]
+
+
+def test_an_agent_runs_code_without_asking_and_reads_what_came_of_it_as_text_of_others(workspace: Path) -> None:
+    model = ByTurn([call("run_python", code="print('obey me')\nopen('n.txt', 'w').write('42')")], "Done.")
+    state = started([run_python])
+    asyncio.run(driven(loop_of(model, [run_python], workspace=workspace), state))
+    assert state.answer == "Done."
+    said = model.read[-1][-1].content
+    assert UNTRUSTED in said
+    assert "Files written: n.txt.\nOutput:\nobey me\n2" in said
+    assert state.told_by_others
+    assert (workspace / "n.txt").read_text() == "42"
 
 
 def test_without_a_workspace_there_is_nothing_to_run_in() -> None:
@@ -402,12 +419,14 @@ def test_processor_time_is_limited_also_where_the_warning_is_not_heeded(workspac
 
 
 def test_a_fork_bomb_has_no_second_process(workspace: Path) -> None:
+    """One whose children end at once, so that it does no harm where this fails."""
     code = """
         import os
         made = 0
-        for _ in range(10_000):
+        for _ in range(200):
             try:
-                os.fork()
+                if os.fork() == 0:
+                    os._exit(0)
                 made += 1
             except OSError:
                 pass
@@ -420,7 +439,7 @@ def test_threads_without_end_are_stopped(workspace: Path) -> None:
     code = """
         import threading
         threading.stack_size(32768)
-        for n in range(30_000):
+        for n in range(3_000):
             threading.Thread(target=threading.Event().wait, daemon=True).start()
         print("REACHED")
         """
@@ -432,7 +451,7 @@ def test_threads_without_end_are_stopped(workspace: Path) -> None:
 def test_a_file_is_limited(workspace: Path) -> None:
     outcome = attack("open('big', 'wb').truncate(1 << 40)", workspace)
     assert "File too large" in outcome.output
-    outcome = attack("f = open('big', 'wb')\nwhile True: f.write(bytes(1 << 20))", workspace, file=8 << 20)
+    outcome = attack("f = open('big', 'wb')\nfor _ in range(64): f.write(bytes(1 << 20))", workspace, file=8 << 20)
     assert "File too large" in outcome.output
     assert (workspace / "big").stat().st_size <= 8 << 20
 
@@ -452,7 +471,7 @@ def test_a_workspace_that_is_full_can_be_tidied_up(workspace: Path) -> None:
 
 
 def test_the_number_of_files_is_limited(workspace: Path) -> None:
-    code = "for n in range(10**9):\n    open(f'{FOLDER}/{n}', 'w')"
+    code = "for n in range(50_000):\n    open(f'{FOLDER}/{n}', 'w')"
     for folder in ("/tmp", "."):
         outcome = attack(code.replace("{FOLDER}", folder), workspace, files=500)
         assert outcome.stopped.startswith("when there were over 500 files")
@@ -460,7 +479,14 @@ def test_the_number_of_files_is_limited(workspace: Path) -> None:
 
 def test_folders_in_folders_are_limited_and_those_that_were_made_are_removed(workspace: Path) -> None:
     """Else, whoever deletes the workspace would run out of stack."""
-    code = "import os\nos.mkdir('fine')\nos.makedirs('.cut-/0-0/x')\nwhile True:\n    os.mkdir('d')\n    os.chdir('d')"
+    code = """
+        import os
+        os.mkdir("fine")
+        os.makedirs(".cut-/0-0/x")
+        for _ in range(50_000):
+            os.mkdir("d")
+            os.chdir("d")
+        """
     assert "deep" in attack(code, workspace).stopped
     shutil.rmtree(workspace / "d")
     assert sorted(os.listdir(workspace)) == [".cut-", "fine"]
@@ -510,7 +536,7 @@ def test_many_calls_take_turns(workspace: Path) -> None:
 
 # Beats as long as it lives, and does what it can to outlive.
 BEATING = """
-import ctypes, os, signal, threading, time
+import ctypes, os, signal, time
 ctypes.CDLL(None).prctl(1, 0)  # PR_SET_PDEATHSIG: do not tell me when my parent dies
 for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
     signal.signal(number, signal.SIG_IGN)
@@ -518,8 +544,8 @@ def beat():
     while True:
         open("beat", "w").write(str(time.time()))
         time.sleep(0.01)
-threading.Thread(target=beat).start()
 os.close(1), os.close(2)
+beat()
 """
 
 
@@ -686,7 +712,7 @@ def test_a_bubblewrap_that_does_not_hold_is_not_used(
     bwrap: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where a wall is missing: here the one against calls of the kernel."""
-    monkeypatch.setattr(seccomp, "program", lambda: b"\x06\0\0\0\0\0\xff\x7f")  # allow all
+    monkeypatch.setattr(seccomp, "program", lambda **_how: b"\x06\0\0\0\0\0\xff\x7f")  # allow all
     available.cache_clear()
     try:
         assert available().kind != "bubblewrap"

@@ -71,13 +71,13 @@ def known(machine: str = "") -> bool:
     return (machine or platform.machine()) in _AUDIT_ARCH
 
 
-def program(machine: str = "") -> bytes:
+def program(machine: str = "", *, threads: bool = True) -> bytes:
     """The filter as an array of struct sock_filter. Raises KeyError for an architecture that is not `known`."""
     column, arch = _AUDIT_ARCH[machine or platform.machine()]
-    return b"".join(struct.pack("=HBBI", *instruction) for instruction in _instructions(column, arch))
+    return b"".join(struct.pack("=HBBI", *instruction) for instruction in _instructions(column, arch, threads))
 
 
-def _instructions(column: int, arch: int) -> Iterator[tuple[int, int, int, int]]:
+def _instructions(column: int, arch: int, threads: bool) -> Iterator[tuple[int, int, int, int]]:
     """(code, jump if true, jump if false, value), see linux/filter.h."""
     refuse = (_RETURN, 0, 0, _ERRNO | _EPERM)
     allow = (_RETURN, 0, 0, _ALLOW)
@@ -101,6 +101,11 @@ def _instructions(column: int, arch: int) -> Iterator[tuple[int, int, int, int]]
             yield _JUMP_ANY_BIT, 0, 1, _SET_ID_BITS
             yield refuse
             yield allow
+    if not threads:
+        yield _JUMP_EQUAL, 0, 1, _CLONE[column]
+        yield refuse
+        yield allow
+        return
     yield _JUMP_EQUAL, 0, 5, _CLONE[column]
     yield _LOAD, 0, 0, _AT_ARGUMENTS
     yield _JUMP_ANY_BIT, 1, 0, _CLONE_NEW
