@@ -318,6 +318,7 @@ class House:
             lambda model, usage: self.prices.cost(model, usage)[0] or 0.0,
             RUN_LANES,
             self.toolbox,
+            lambda: self.memories,
         )
 
     @once

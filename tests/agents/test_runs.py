@@ -248,6 +248,27 @@ def test_two_writers_cannot_take_the_same_number(desk: Desk) -> None:
     assert kinds(desk, run.id).count("ended") == 1
 
 
+# --- memory ---------------------------------------------------------------------------------------------------
+
+
+def test_a_later_run_of_the_same_user_knows_what_an_earlier_one_has_kept(home: Path) -> None:
+    with House.open() as house:
+        owner = house.identity.owner().id
+        first = ByTurn([call("remember", about="tea", fact="She drinks green tea.")], "Noted.")
+        house.runs._chat = lambda _name: first
+        run = house.runs.start("Remember that I drink green tea.", "scripted/agent", user_id=owner)
+        asyncio.run(house.runs.advance(run.id))
+        second = ByTurn([call("recall", query="Which tea does she drink?")], lambda messages: messages[-1].content)
+        house.runs._chat = lambda _name: second
+        other = house.identity.create_user("bob").id
+        for user, knows in ((owner, True), (other, False)):
+            run = house.runs.start("Which tea?", "scripted/agent", user_id=user)
+            asyncio.run(house.runs.advance(run.id))
+            assert ("tea: She drinks green tea." in house.runs.steps(run.id)[-1].text) is knows  # type: ignore[union-attr]
+        episodes = [one for one in house.memories.list(owner) if one.kind == "episode"]
+        assert [one.text.split("\n")[0] for one in episodes] == ["Which tea?", "Remember that I drink green tea."]
+
+
 # --- kills ----------------------------------------------------------------------------------------------------
 
 

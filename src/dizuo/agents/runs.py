@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +16,8 @@ import sqlalchemy as sa
 from dizuo.agents.builtin import BUILT_IN
 from dizuo.agents.journal import Journal, append, read
 from dizuo.agents.loop import Loop, Price
+from dizuo.agents.memory import Memories
+from dizuo.agents.memory_tools import memory_tools
 from dizuo.agents.policy import Policy
 from dizuo.agents.state import State
 from dizuo.agents.steps import (
@@ -43,6 +46,7 @@ RunStatus = Literal["active", "waiting", "paused", "ended"]
 JOB_KIND = "agent.run"
 MOST_GOAL_CHARACTERS = 100_000
 _WATCH_S = 0.1
+logger = logging.getLogger(__name__)
 _runs, _steps = schema.runs, schema.run_steps
 
 INSTRUCTIONS = """You are an agent. Reach the user's goal with the tools that you have.
@@ -97,9 +101,11 @@ class Runs:
         price: Price = lambda _model, _usage: 0.0,
         lanes: int = 4,
         toolbox: Toolbox | None = None,
+        memories: Callable[[], Memories] | None = None,
     ) -> None:
         """`search` makes the tool that looks into the knowledge base of a name. `lanes`: how many runs are advanced
-        side by side, each by jobs of the kind agent.run.N. `toolbox`: what a run may be given besides.
+        side by side, each by jobs of the kind agent.run.N. `toolbox`: what a run may be given besides. `memories`:
+        what runs of a user keep for later ones.
         """
         self._database = database
         self._jobs = jobs
@@ -109,6 +115,7 @@ class Runs:
         self._price = price
         self._lanes = lanes
         self._toolbox = toolbox or Toolbox()
+        self._memories = memories
 
     # --- what people do ---------------------------------------------------------------------------------------
 
@@ -134,7 +141,7 @@ class Runs:
         if len(goal) > MOST_GOAL_CHARACTERS:
             raise UserError("The goal has over {limit} characters.", limit=MOST_GOAL_CHARACTERS, param="goal")
         self._chat(model)
-        names = [one.name for one in self._tools(knowledge)]
+        names = [one.name for one in (*self._tools(knowledge), *self._personal(user_id, ""))]
         started = Started(
             goal=goal,
             model=model,
@@ -238,7 +245,8 @@ class Runs:
         if asked is None:
             raise Conflict("The run {id} does not wait for an answer to {call!r}.", id=run_id, call=call_id)
         if arguments is not None:
-            usable = [*self._tools(run.knowledge), *self._toolbox.lend([asked.name]).tools]
+            own = (*self._tools(run.knowledge), *self._personal(run_user(self._database, run_id), run_id))
+            usable = [*own, *self._toolbox.lend([asked.name]).tools]
             known = next((one for one in usable if one.name == asked.name), None)
             if known is None:
                 raise ToolArgumentsError("There is no tool {tool!r} any more.", tool=asked.name)
@@ -338,7 +346,7 @@ class Runs:
             async with aclosing(self._toolbox.lend(state.started.tools)) as lent:
                 loop = Loop(
                     self._chat(state.started.model),
-                    [*self._tools(row.knowledge), *lent.tools],
+                    [*self._tools(row.knowledge), *self._personal(row.user_id, run_id), *lent.tools],
                     policy=Policy.model_validate(row.policy),
                     price=self._price,
                     workspace=self._workspaces / run_id,
@@ -352,6 +360,8 @@ class Runs:
                 _set(connection, run_id, "ended", reason=state.ended.reason)
             elif State(read(connection, run_id)).waiting:
                 _set(connection, run_id, "waiting", only_from=("active",))
+        if state.ended is not None:
+            await asyncio.to_thread(self._keep_episode, row, state)
 
     async def _drive(self, steps: Any, state: State, journal: Journal, check: Callable[[], None]) -> None:
         """Writes each step down before the next; looks now and then whether it is to stop."""
@@ -391,6 +401,20 @@ class Runs:
             state.take(one)
 
     # ----------------------------------------------------------------------------------------------------------
+
+    def _personal(self, user_id: int | None, run_id: str) -> Sequence[Tool]:
+        return () if self._memories is None or user_id is None else memory_tools(self._memories(), user_id, run_id)
+
+    def _keep_episode(self, row: Any, state: State) -> None:
+        """How a run went, for later ones. A run that died between its end and this leaves none."""
+        end = state.ended
+        if self._memories is None or row.user_id is None or end is None or not end.text.strip():
+            return
+        text = f"{row.goal[:500]}\n→ {end.reason}: {end.text[:1000]}"
+        try:
+            self._memories().remember(row.user_id, text, kind="episode", source=row.id, confidence=0.7)
+        except Exception:  # the run has ended well, and keeps its end
+            logger.exception("how the run %s went is not remembered", row.id)
 
     def _tools(self, knowledge: str) -> Sequence[Tool]:
         return [*BUILT_IN, self._search(knowledge)] if knowledge else BUILT_IN
