@@ -30,7 +30,7 @@ from dizuo.platform.traces import Traces, adopted, leaves_a_row
 logger = logging.getLogger("dizuo.http")
 
 TRACE_HEADER = "X-Dizuo-Trace"
-_TRACED = ("/v1/", "/api/")
+_TRACED = ("/v1/", "/api/", "/mcp")
 
 JSON_LIMIT_BYTES = 8 << 20  # 2,048 long texts to embed fit
 _REQUEST_ID = re.compile(r"[\w.\-]{1,64}", re.ASCII)
@@ -206,7 +206,7 @@ def _limited(receive: Receive, limit_bytes: int, headers: Headers) -> Receive:
 
 
 def _is_api(path: str) -> bool:
-    return path.startswith(("/api/", "/v1/")) or path in ("/api", "/v1", "/healthz", "/readyz", "/metrics")
+    return path.startswith(("/api/", "/v1/")) or path in ("/api", "/v1", "/mcp", "/healthz", "/readyz", "/metrics")
 
 
 def _host_names(settings: Settings) -> frozenset[str]:

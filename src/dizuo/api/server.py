@@ -20,6 +20,7 @@ from dizuo.api import (
     keys,
     knowledge,
     limits,
+    mcp,
     memories,
     models,
     moderations,
@@ -78,8 +79,9 @@ def create_app(house: House, missing: Callable[[], Sequence[str]] = tuple) -> Fa
     app.include_router(routes.health_routes)
     app.include_router(providers.catalogue)
     app.include_router(models.trials)
+    app.include_router(mcp.routes)
     app.include_router(_description(app))
-    for path in ("/api", "/v1"):
+    for path in ("/api", "/v1", "/mcp"):
         app.add_api_route(path, _nothing_here, methods=[*_METHODS, "HEAD", "OPTIONS"], include_in_schema=False)
         app.add_api_route(
             path + "/{rest:path}", _nothing_here, methods=[*_METHODS, "HEAD", "OPTIONS"], include_in_schema=False

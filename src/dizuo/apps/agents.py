@@ -22,14 +22,18 @@ def knowledge_tool(library: Library, name: str) -> Tool:
     ) -> ToolResult:
         """Search the user's documents. Gives passages with the document's name, the best first: name it where you use
         one."""
-        hits = library.search(name, query, limit).hits
-        passages = [
-            f"[{n}] {hit.document}{f', page {hit.page}' if hit.page else ''}\n{hit.text}"
-            for n, hit in enumerate(hits, 1)
-        ]
-        return ToolResult(text="\n\n".join(passages) or "Nothing was found.", trusted=False)
+        return passages(library, name, query, limit)
 
     return search_knowledge
+
+
+def passages(library: Library, name: str, query: str, limit: int) -> ToolResult:
+    """What a search of a knowledge base finds, for a model to read."""
+    hits = library.search(name, query, limit).hits
+    found = [
+        f"[{n}] {hit.document}{f', page {hit.page}' if hit.page else ''}\n{hit.text}" for n, hit in enumerate(hits, 1)
+    ]
+    return ToolResult(text="\n\n".join(found) or "Nothing was found.", trusted=False)
 
 
 def page_text(parser: Parser, body: bytes, media_type: str) -> str:
