@@ -111,6 +111,7 @@ def test_a_call_is_rejected_in_the_inbox_with_a_reason(visit: Visit, agent: Stud
     page.locator(".inbox a", has_text="An endless run").wait_for()  # the page has looked anew
     card.get_by_role("button", name="Reject").click()
     card.wait_for(state="detached")
+    page.wait_for_function("document.activeElement.id === 'main'")  # from the top a keyboard would have a long way
     wait_until(lambda: agent.house.runs.get(run.id).status == "ended")
     assert texts_of(agent, run.id) == ["The user said no. Not today"]
     assert agent.house.runs.get(other.id).status == "waiting"
@@ -164,6 +165,9 @@ def test_a_run_that_has_ended_is_played_again_by_keys(visit: Visit, agent: Studi
     page.locator(".replay", has_text="step 2 of").wait_for()
     page.wait_for_function("document.querySelectorAll('.run-step:not([hidden])').length === 2")
     assert "1 of 50" in page.locator(".run-counters").inner_text()
+    page.get_by_role("button", name="Play", exact=True).click()
+    page.locator(".replay", has_text="step 3 of").wait_for()
+    page.focus("#replay")
     page.keyboard.press("End")
     page.locator(".replay", has_text=f"step {last} of").wait_for()
     page.get_by_role("button", name="End the replay").click()

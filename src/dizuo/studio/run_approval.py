@@ -120,6 +120,7 @@ class ApprovalCard:
             self._problem.props["hidden"] = False
             return
         await self._on_answered()
+        page.run("studio.refocus")
 
 
 def _same(written: str, arguments: str) -> bool:
