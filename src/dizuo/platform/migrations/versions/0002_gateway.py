@@ -156,6 +156,7 @@ def upgrade() -> None:
     op.add_column("api_keys", sa.Column("expires_at", sa.String(length=32), nullable=True))
     op.add_column("api_keys", sa.Column("scopes", sa.JSON(), nullable=True))
     op.add_column("api_keys", sa.Column("models", sa.JSON(), nullable=True))
+    op.add_column("api_keys", sa.Column("uncached", sa.Boolean(), server_default=sa.false(), nullable=False))
     op.add_column("api_keys", sa.Column("old_hash", sa.String(length=64), nullable=True))
     op.add_column("api_keys", sa.Column("old_until", sa.String(length=32), nullable=True))
     op.create_index(op.f("ix_api_keys_old_hash"), "api_keys", ["old_hash"], unique=False)
