@@ -5,6 +5,7 @@ before when it begins again; so the loop itself keeps nothing (plan-act-check as
 """
 
 import asyncio
+import secrets
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -214,5 +215,9 @@ def _left_of(state: State) -> str:
 
 
 def _distinct(calls: Sequence[ToolCall], number: int) -> list[ToolCall]:
-    """The calls with ids that no other call of the run has: some servers count them anew in every answer."""
-    return [call.model_copy(update={"id": f"s{number}-{n}-{call.id}"[:64]}) for n, call in enumerate(calls)]
+    """The calls with ids that no other call of the run has, since some servers count them anew in every answer, and
+    that nobody can guess: they close the mark around text of others."""
+    return [
+        call.model_copy(update={"id": f"s{number}-{n}-{secrets.token_hex(4)}-{call.id}"[:64]})
+        for n, call in enumerate(calls)
+    ]

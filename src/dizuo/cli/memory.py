@@ -87,7 +87,7 @@ def _show(terminal: Terminal, memories: "Sequence[Memory]") -> None:
     t = terminal.t
     show_table(
         terminal,
-        (t("Memory"), t("About"), t("What"), t("From"), t("Sure"), t("Created")),
+        (t("No."), t("About"), t("What"), t("From"), t("Sure"), t("Created")),
         [
             (one.id, one.about, one.text, one.source or t("you"), f"{one.confidence:.0%}", when(one.created_at))
             for one in memories

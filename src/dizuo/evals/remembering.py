@@ -16,7 +16,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dizuo.wiring import House
+from dizuo.agents.memory import Memories
+from dizuo.gateway.local import LocalEmbedder
+from dizuo.knowledge.analyze import terms
+from dizuo.platform import schema
+from dizuo.platform.database import Database
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,6 @@ class Recalled:
     """Of the questions: how many found their fact first, and among the five; how often an outdated one came back."""
 
     language: str
-    by: str
     n: int
     first: int
     five: int
@@ -88,32 +91,36 @@ def told(language: str) -> list[Told]:
     return found
 
 
-def measure(home: Path) -> list[Recalled]:
-    """Tells everything of both languages to one user, then asks."""
-    outcomes = []
-    with House.open({"DIZUO_HOME": str(home)}) as house:
-        user = house.identity.owner().id
-        facts = {language: told(language) for language in _PEOPLE}
-        for language in facts:
-            for one in facts[language]:
-                house.memories.remember(user, one.text, about=one.about)
-        for language in facts:
-            for one in facts[language][::3]:
-                house.memories.remember(user, one.again, about=one.about)
-        for language, those in facts.items():
-            outcomes.append(_asked(house, user, language, those))
-    return outcomes
+def measure(folder: Path) -> list[Recalled]:
+    """Tells everything of both languages to one user, then asks. Uses a database in the folder."""
+    database = Database(f"sqlite:///{folder / 'memories.db'}")
+    schema.metadata.create_all(database.engine)
+    with database.write() as connection:
+        values = {"id": 1, "name": "somebody", "role": "owner", "created_at": schema.now()}
+        connection.execute(schema.users.insert().values(values))
+    embedder = LocalEmbedder()
+    memories = Memories(database, lambda: embedder, terms)
+    facts = {language: told(language) for language in _PEOPLE}
+    for those in facts.values():
+        for one in those:
+            memories.remember(1, one.text, about=one.about)
+    for those in facts.values():
+        for one in those[::3]:
+            memories.remember(1, one.again, about=one.about)
+    found = [_asked(memories, language, those) for language, those in facts.items()]
+    database.close()
+    return found
 
 
-def _asked(house: House, user: int, language: str, facts: Sequence[Told]) -> Recalled:
+def _asked(memories: Memories, language: str, facts: Sequence[Told]) -> Recalled:
     first = five = outdated = 0
     for n, one in enumerate(facts):
         right, stale = (one.again, one.text) if n % 3 == 0 else (one.text, one.again)
-        found = [memory.text for memory in house.memories.recall(user, one.question, limit=5)]
+        found = [memory.text for memory in memories.recall(1, one.question, limit=5)]
         first += found[:1] == [right]
         five += right in found
         outdated += stale in found
-    return Recalled(language, house.settings.embedder or "words", len(facts), first, five, outdated)
+    return Recalled(language, len(facts), first, five, outdated)
 
 
 def main() -> None:
@@ -121,13 +128,13 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        outcomes = measure(Path(folder) / "home")
+        outcomes = measure(Path(folder))
     if options.json:
         json.dump([asdict(one) for one in outcomes], sys.stdout, indent=1)
         return
     for one in outcomes:
         print(
-            f"{one.language}, {one.by}: first {one.first}/{one.n}, among five {one.five}/{one.n}, "
+            f"{one.language}: first {one.first}/{one.n}, among five {one.five}/{one.n}, "
             f"outdated {one.outdated}; without memory 0/{one.n}"
         )
 
