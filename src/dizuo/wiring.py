@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dizuo.agents.toolbox import Toolbox
     from dizuo.apps.threads import Threads
     from dizuo.apps.training import Trainings
+    from dizuo.core.messages import Usage
     from dizuo.core.protocols import ChatModel, Embedder
     from dizuo.core.tools import Tool
     from dizuo.gateway.cache import Cache, Policy
@@ -315,7 +316,7 @@ class House:
             self._thinker,
             lambda name: knowledge_tool(self.library, name),
             self.settings.home / "runs",
-            lambda model, usage: self.prices.cost(model, usage)[0] or 0.0,
+            self._price,
             RUN_LANES,
             self.toolbox,
             lambda: self.memories,
@@ -357,6 +358,11 @@ class House:
         from dizuo.knowledge.analyze import terms
 
         return Memories(self.database, lambda: self.embedder, terms)
+
+    def _price(self, model: str, usage: "Usage") -> float:
+        """What a call of a model costs in the currency of the setting; 0 where its price is not known."""
+        cost, currency = self.prices.cost(model, usage)
+        return self.limits.converted(cost or 0.0, currency)
 
     def _thinker(self, name: str) -> "ChatModel":
         """The model that an agent thinks with. Its answers are not kept: the same goal twice is meant twice."""

@@ -76,7 +76,7 @@ def test_a_run_is_written_down_step_by_step(desk: Desk) -> None:
     run = desk.advance(desk.start().id)
     assert kinds(desk, run.id) == ["started", "model", "tool", "model", "ended"]
     assert (run.status, run.reason) == ("ended", "done")
-    assert end(desk, run.id).text == "It is 42. \ud83d\0"
+    assert end(desk, run.id).text == "It is 42. ?\0"  # half a character is none
 
 
 def test_a_run_is_advanced_by_the_worker_and_can_be_followed(home: Path) -> None:

@@ -37,15 +37,12 @@ def append(connection: sa.Connection, run_id: str, step: Step, after: int | None
     others = read(connection, run_id, after) if after is not None and after < last else []
     if any(isinstance(one, Ended) for one in others):
         return others
-    connection.execute(
-        _steps.insert().values(
-            run_id=run_id,
-            number=last + 1,
-            kind=step.kind,
-            data=json.dumps(step.model_dump(exclude_defaults=True)),  # ASCII: holds what no database's text does
-            at=schema.now(),
-        )
-    )
+    said = json.dumps(step.model_dump(exclude_defaults=True), ensure_ascii=False)
+    data = schema.storable(said)
+    if data != said:  # half characters, which neither a database nor an answer of the API can hold
+        step = _step(step.kind, data)
+    values = {"run_id": run_id, "number": last + 1, "kind": step.kind, "data": data, "at": schema.now()}
+    connection.execute(_steps.insert().values(values))
     return [*others, step]
 
 
@@ -53,4 +50,8 @@ def read(connection: sa.Connection, run_id: str, after: int = 0) -> list[Step]:
     """The steps of a run behind the first `after`."""
     found = sa.select(_steps.c.kind, _steps.c.data).where(_steps.c.run_id == run_id, _steps.c.number > after)
     rows = connection.execute(found.order_by(_steps.c.number))
-    return [STEP.validate_python({**json.loads(row.data), "kind": row.kind}) for row in rows]
+    return [_step(row.kind, row.data) for row in rows]
+
+
+def _step(kind: str, data: str) -> Step:
+    return STEP.validate_python({**json.loads(data), "kind": kind})
