@@ -44,8 +44,10 @@ def test_vectors_are_those_of_the_reference_implementation(encoder: TextEncoder)
 
 def test_a_vector_does_not_depend_on_what_is_embedded_beside_it(encoder: TextEncoder) -> None:
     many = [f"{text} {n}" for n in range(20) for text in TEXTS]
-    together = encoder.encode(many)
-    np.testing.assert_allclose(together[:10], [encoder.encode([text])[0] for text in many[:10]], atol=1e-5)
+    together, alone = encoder.encode(many)[:10], np.stack([encoder.encode([text])[0] for text in many[:10]])
+    # In bfloat16 a processor with AMX adds in another order for another shape: 3e-4 was seen.
+    np.testing.assert_allclose(together, alone, atol=1e-5 if fastest_type() == torch.float32 else 1e-3)
+    assert (together * alone).sum(axis=1).min() > 0.99999  # the cosine
 
 
 def test_threads_get_the_vectors_of_their_own_texts(encoder: TextEncoder) -> None:
@@ -53,7 +55,7 @@ def test_threads_get_the_vectors_of_their_own_texts(encoder: TextEncoder) -> Non
     expected = encoder.encode(texts)
     with ThreadPoolExecutor(4) as threads:
         found = list(threads.map(lambda text: encoder.encode([text])[0], texts))
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(found, expected, atol=1e-5 if fastest_type() == torch.float32 else 1e-3)
 
 
 def test_no_texts_give_no_vectors(encoder: TextEncoder) -> None:
