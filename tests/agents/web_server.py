@@ -45,6 +45,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         path, _sep, query = self.path.partition("?")
+        path = path.partition("/pets/")[0]  # what lies below goes wrong in the same way
         self.server.asked.append((self.command, self.path, dict(self.headers), body))
         with suppress(ConnectionError):
             match path:
@@ -58,6 +59,8 @@ class _Handler(BaseHTTPRequestHandler):
                     self._send(b"", "text/plain", 302, Location=unquote(query))
                 case "/to307":
                     self._send(b"", "text/plain", 307, Location=unquote(query))
+                case "/to302":
+                    self._send(b"", "text/plain", 302, Location="/page")
                 case "/loop":
                     self._send(b"", "text/plain", 302, Location="/loop")
                 case "/picture":
@@ -75,6 +78,8 @@ class _Handler(BaseHTTPRequestHandler):
                         time.sleep(0.05)
                 case "/silent":
                     self.server.stopping.wait(30)
+                case _ if path.startswith("/echo"):
+                    self._send(str(self.headers).encode(), "text/plain")
                 case _:
                     self._send(b'{"said": "hello"}', "application/json")
 

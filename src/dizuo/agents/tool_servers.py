@@ -11,18 +11,18 @@ import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from dizuo.agents.listed import ListedTool, ServerFailed, fingerprint, offered_name
+from dizuo.agents.listed import ListedTool, fingerprint, offered_name
 from dizuo.agents.mcp_client import Connection, Waits, by_http, by_program
 from dizuo.agents.mcp_stdio import Said
 from dizuo.agents.schemas import given_schema
 from dizuo.agents.web import checked_address
 from dizuo.core.documents import Note
-from dizuo.core.errors import Conflict, NotFound, UserError
+from dizuo.core.errors import Conflict, DizuoError, NotFound, UserError
 from dizuo.core.messages import Noun
 from dizuo.core.tools import Effect
 from dizuo.gateway.remote_address import checked_headers, proxy_of
@@ -30,7 +30,10 @@ from dizuo.platform import schema
 from dizuo.platform.database import Database
 from dizuo.platform.secrets import Secrets
 
-Kind = Literal["program", "mcp"]
+if TYPE_CHECKING:
+    from dizuo.agents.openapi import Operations
+
+Kind = Literal["program", "mcp", "openapi"]
 ToolState = Literal["new", "approved", "changed", "gone", "unusable"]
 
 _NAME = re.compile(r"[a-z0-9]+(?:[_-][a-z0-9]+)*")  # no two underscores: they end it
@@ -99,10 +102,12 @@ class ToolServers:
         *,
         command: Sequence[str] = (),
         url: str = "",
+        openapi: str = "",
         headers: Mapping[str, str] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> ToolServerInfo:
-        """Registers an MCP server: a program with its variables, or an address with its headers. Not asked anything
+        """Registers an MCP server: a program with its variables, or an address with its headers. Or, with `openapi` (a
+        path or an address), the HTTP operations that this describes; `url` is the base URL then. Not asked anything
         yet, and none of its tools is offered.
 
         Raises UserError for what cannot be used, Conflict for a name that is taken.
@@ -116,6 +121,8 @@ class ToolServers:
             )
         if bool(command) == bool(url.strip()):
             raise UserError("Say how the server is reached: by a command, or by a URL.")
+        if openapi and (not url.strip() or "?" in url):
+            raise UserError("Say at which base URL the operations of the description are called.")
         if (headers and command) or (environment and not command):
             raise UserError("Headers go to a URL, variables to a command.")
         where = _where(name)
@@ -123,13 +130,16 @@ class ToolServers:
             if not _VARIABLE.fullmatch(variable):
                 raise UserError("{name!r} cannot be the name of a variable.", name=variable[:80])
         secrets = {**checked_headers("", headers or {}, where), **(environment or {})}
-        if any("\0" in one for one in (*command, *secrets.values())):
-            raise UserError("A command and its variables hold no NUL.")
+        if any("\0" in one for one in (*command, openapi, *secrets.values())):
+            raise UserError("A command, its variables and a path hold no NUL.")
+        if openapi.startswith(("http://", "https://")):
+            openapi = checked_address(openapi, where)
         values = {
             "name": name,
-            "kind": "program" if command else "mcp",
+            "kind": "program" if command else "openapi" if openapi else "mcp",
             "command": [*command],
             "url": checked_address(url, where) if url else "",
+            "description": openapi,
             "secrets_cipher": self._secrets.encrypt(json.dumps(secrets).encode()) if secrets else None,
             "approved": [],
             "created_at": schema.now(),
@@ -156,7 +166,7 @@ class ToolServers:
 
         try:
             self.note_listing(name, asyncio.run(ask()))
-        except (ServerFailed, UserError) as error:
+        except DizuoError as error:
             words = str(said)
             note = Note.of(error)
             if words:
@@ -188,13 +198,21 @@ class ToolServers:
 
     # --- for those who call -----------------------------------------------------------------------------------
 
-    def connection(self, name: str, said: Said | None = None) -> Connection:
+    def connection(self, name: str, said: Said | None = None) -> "Connection | Operations":
         """A connection to a server, not begun yet. Raises NotFound, and UserError for secrets that cannot be read."""
+        from dizuo.agents.openapi import Operations
+
         row = self._row(name)
         secrets = self._read(row)
+        if row.kind == "openapi":
+            return Operations(row.description, row.url, secrets)
         if row.kind == "program":
             return Connection(by_program(row.command, secrets, said), self._waits)
         return Connection(by_http(row.url, secrets, proxy_of(row.url, _where(name)), self._waits), self._waits)
+
+    def secrets(self, name: str) -> Sequence[str]:
+        """The values that no result may show. Raises NotFound, and UserError for those that cannot be read."""
+        return [*self._read(self._row(name)).values()]
 
     def note_listing(self, name: str, listed: Sequence[ListedTool]) -> None:
         """Keeps what a server lists now."""
@@ -243,7 +261,7 @@ class ToolServers:
         return ToolServerInfo(
             name=row.name,
             kind=row.kind,
-            address=shlex.join(row.command) if row.command else row.url,
+            address=shlex.join(row.command) if row.command else f"{row.url} ({row.description})".removesuffix(" ()"),
             secrets=names,
             tools=[_served(row.name, listed.get(one), approved.get(one)) for one in sorted({*listed, *approved})],
             fingerprint=fingerprint(listed),

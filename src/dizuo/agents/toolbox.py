@@ -7,14 +7,17 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dizuo.agents.listed import ListedTool, ServerFailed, fingerprint
+from dizuo.agents.listed import ListedTool, fingerprint
 from dizuo.agents.mcp_client import Connection
 from dizuo.agents.schemas import given_schema
-from dizuo.core.errors import NotFound, UserError
+from dizuo.core.errors import DizuoError, NotFound
 from dizuo.core.tools import Tool, ToolResult
 
 if TYPE_CHECKING:
+    from dizuo.agents.openapi import Operations
     from dizuo.agents.tool_servers import ToolServers
+
+_SHORTEST_SECRET = 8
 
 
 class Toolbox:
@@ -98,7 +101,8 @@ class _Server:
     def __init__(self, servers: "ToolServers", name: str) -> None:
         self._servers = servers
         self._name = name
-        self._connection: Connection | None = None
+        self._connection: Connection | Operations | None = None
+        self._secrets: Sequence[str] = ()
         self._listed: Mapping[str, ListedTool] = {}
         self._one_at_a_time = asyncio.Lock()
 
@@ -106,19 +110,29 @@ class _Server:
         try:
             async with self._one_at_a_time:
                 connection = self._connection or await self._connected()
-        except (ServerFailed, UserError) as error:
+        except DizuoError as error:
             return ToolResult(text=f"The server {self._name} cannot be used. {error}", failed=True, trusted=False)
         if self._listed.get(tool.name) != tool:
             text = "This tool is no longer what was approved, and was not called. Do without it."
             return ToolResult(text=text, failed=True)
-        return await connection.call(tool.name, arguments)
+        result = await connection.call(tool.name, arguments)
+        return result.model_copy(update={"text": self._without_secrets(result.text)})
+
+    def _without_secrets(self, text: str) -> str:
+        """Some servers quote what they were sent; neither the model nor the journal is to have it."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
 
     async def aclose(self) -> None:
         if self._connection is not None:
             await self._connection.aclose()
 
-    async def _connected(self) -> Connection:
+    async def _connected(self) -> "Connection | Operations":
         connection = self._servers.connection(self._name)
+        # With a token without its "Bearer", and nothing as short as an ordinary word.
+        secrets = [part for one in self._servers.secrets(self._name) for part in (one, one.removeprefix("Bearer "))]
+        self._secrets = [one for one in secrets if len(one) >= _SHORTEST_SECRET]
         listed = await connection.list()
         self._connection, self._listed = connection, {one.name: one for one in listed}
         if fingerprint(self._listed) != self._servers.get(self._name).fingerprint:

@@ -26,7 +26,12 @@ class NewToolServer(RequestBody):
     command: list[_Word] = Field([], max_length=100, description="an MCP server that is a program, with its arguments")
     environment: _Secrets = Field({}, description="variables of that program; it gets none of the server's own")
     url: _Word = Field("", description="an MCP server that is reached over streamable HTTP")
-    headers: _Secrets = Field({}, description="sent with every request to it")
+    openapi: _Word = Field(
+        "",
+        description="an OpenAPI description, by its address or its absolute path on the server's disk; its operations "
+        "are called at the base URL `url`",
+    )
+    headers: _Secrets = Field({}, description="sent with every request to it, such as Authorization")
 
 
 class Approved(RequestBody):
@@ -43,12 +48,13 @@ def list_tool_servers(house: TheHouse, _owner: TheOwner) -> ToolServerList:
 def add_tool_server(
     new: NewToolServer, house: TheHouse, _owner: TheOwner, _unrestricted: Unrestricted
 ) -> ToolServerInfo:
-    """Registers an MCP server. It is not asked anything yet (`check` does that), and none of its tools is offered
-    before they are approved."""
+    """Registers an MCP server, or described HTTP operations. Not asked anything yet (`check` does that); none of its
+    tools is offered before they are approved."""
     return house.tool_servers.add(
         new.name,
         command=new.command,
         url=new.url,
+        openapi=new.openapi,
         headers={name: value.get_secret_value() for name, value in new.headers.items()},
         environment={name: value.get_secret_value() for name, value in new.environment.items()},
     )

@@ -27,7 +27,9 @@ def create(
     user: Annotated[str, typer.Option(metavar="NAME", help=_("Whom it speaks for; else the owner."))] = "",
     scope: Annotated[
         list[str] | None,
-        typer.Option(metavar="SCOPE", help=_("models: /v1 only; read: looking only; all, the default. May repeat.")),
+        typer.Option(
+            metavar="SCOPE", help=_("models: /v1 and /mcp only; read: looking only; all, the default. May repeat.")
+        ),
     ] = None,
     model: Annotated[
         list[str] | None,

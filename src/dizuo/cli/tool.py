@@ -12,7 +12,7 @@ from dizuo.platform.catalogue import _
 if TYPE_CHECKING:
     from dizuo.agents.tool_servers import ServedTool, ToolServerInfo
 
-app = group(_("Tools of others: MCP servers whose tools agents may call."))
+app = group(_("Tools of others: MCP servers and HTTP operations that agents may call."))
 
 _Name = Annotated[str, typer.Argument(metavar="NAME", help=_("The server's name; its tools' names begin with it."))]
 _Yes = Annotated[bool, typer.Option("--yes", "-y", help=_("Do not ask."))]
@@ -49,7 +49,7 @@ def list_(terminal: Terminal) -> None:
     )
 
 
-@command(app, "add", _("Add an MCP server: a program by its command, another by its URL."))
+@command(app, "add", _("Add an MCP server by its command or URL, or HTTP operations by their OpenAPI description."))
 def add(
     terminal: Terminal,
     name: _Name,
@@ -57,6 +57,13 @@ def add(
         str, typer.Option("--command", metavar="COMMAND", help=_("The program and its arguments, as in a shell."))
     ] = "",
     url: Annotated[str, typer.Option("--url", metavar="URL", help=_("Its address over streamable HTTP."))] = "",
+    openapi: Annotated[
+        str,
+        typer.Option("--openapi", metavar="FILE|URL", help=_("A description of HTTP operations, in OpenAPI 3.")),
+    ] = "",
+    base_url: Annotated[
+        str, typer.Option("--base-url", metavar="URL", help=_("Where the described operations are called."))
+    ] = "",
     env: Annotated[
         list[str] | None,
         typer.Option(
@@ -73,8 +80,12 @@ def add(
             help=_("A header for the address. May repeat. Encrypted, never shown; - for the value reads a line."),
         ),
     ] = None,
+    token: Annotated[
+        str, typer.Option("--token", metavar="TOKEN", help=_("A bearer token for the address; - reads a line."))
+    ] = "",
 ) -> None:
     import shlex
+    from pathlib import Path
 
     from dizuo.core.errors import UserError
 
@@ -82,8 +93,20 @@ def add(
         words = shlex.split(program)
     except ValueError as error:
         raise UserError("The command cannot be read: {reason}", reason=str(error)) from None
+    if openapi and not openapi.startswith(("http://", "https://")):
+        openapi = str(Path(openapi).absolute())
+    headers = _pairs(header, ":")
+    if token:
+        headers["Authorization"] = f"Bearer {_value(token)}"
     with terminal.house() as house:
-        house.tool_servers.add(name, command=words, url=url, environment=_pairs(env, "="), headers=_pairs(header, ":"))
+        house.tool_servers.add(
+            name,
+            command=words,
+            url=url or base_url,
+            openapi=openapi,
+            environment=_pairs(env, "="),
+            headers=headers,
+        )
         with terminal.waiting(terminal.t("Waiting for an answer…")):
             added = house.tool_servers.check(name)
     _show(terminal, added)
@@ -196,5 +219,9 @@ def _pairs(given: list[str] | None, between: str) -> dict[str, str]:
         if not sep or not name.strip():
             raise UserError("Write NAME{between}VALUE.", between=between)
         value = value.strip() if between == ":" else value
-        found[name.strip()] = sys.stdin.readline().rstrip("\n") if value == "-" else value
+        found[name.strip()] = _value(value)
     return found
+
+
+def _value(given: str) -> str:
+    return sys.stdin.readline().rstrip("\n") if given == "-" else given

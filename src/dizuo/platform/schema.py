@@ -419,6 +419,7 @@ tool_servers = Table(  # programs and addresses of others whose operations are t
     Column("kind", String(16), nullable=False),  # agents.tool_servers.Kind
     Column("command", JSON, nullable=False),  # the program and its arguments, or []
     Column("url", Text, nullable=False),  # or ""
+    Column("description", Text, nullable=False),  # where the OpenAPI description of it lies, or ""
     Column("secrets_cipher", LargeBinary),  # its headers, or the variables of its program, encrypted; null: none
     Column("listed", JSON),  # agents.listed.ListedTool as it had them when last asked; null: never
     Column("approved", JSON, nullable=False),  # those that its owner has approved, as they were then

@@ -41,6 +41,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(length=16), nullable=False),
         sa.Column("command", sa.JSON(), nullable=False),
         sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
         sa.Column("secrets_cipher", sa.LargeBinary(), nullable=True),
         sa.Column("listed", sa.JSON(), nullable=True),
         sa.Column("approved", sa.JSON(), nullable=False),
