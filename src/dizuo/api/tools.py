@@ -14,7 +14,7 @@ routes = router("/api/tools", "tools")
 
 ServerName = Annotated[str, Path(description="the server's name", pattern=r"^[^\x00]+$")]
 _Word = Annotated[str, StringConstraints(max_length=4000, pattern=r"^[^\x00]*$")]
-_Secrets = Annotated[Mapping[_Word, Annotated[SecretStr, Field(max_length=8000)]], Field(max_length=50)]
+_Secrets = Annotated[Mapping[str, Annotated[SecretStr, Field(max_length=8000)]], Field(max_length=50)]
 
 
 class ToolServerList(BaseModel):
