@@ -49,7 +49,7 @@ def test_an_operation_keeps_to_its_description(label: str, headers: dict[str, st
     # Whatever bytes a part of a form holds, they are a file: there is no wrong kind.
     excluded = [negative_data_rejection] if label == UPLOAD else []
 
-    @settings(max_examples=10, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=5, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     def check(case: Any) -> None:
         case.call_and_validate(headers=headers, excluded_checks=excluded)
 

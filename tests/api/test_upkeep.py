@@ -75,7 +75,7 @@ def test_a_backup_that_was_downloaded_can_be_restored(server: Served, client: ht
     with House.open({"DIZUO_HOME": str(tmp_path / "other")}) as other:
         other.restore(file)
     with House.open({"DIZUO_HOME": str(tmp_path / "other")}) as other:
-        assert other.library.get("handbook").documents == 2
+        assert other.library.get("handbook").documents == server.house.library.get("handbook").documents > 0
 
 
 def test_repair_says_what_it_did_and_search_goes_on(client: httpx.Client) -> None:
