@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import threading
+from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -50,9 +51,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests come first, so that the last minutes do not have one worker wait for the other."""
-    slow = {item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("browser")}
-    items.sort(key=lambda item: item.path not in slow)
+    """Files with slow tests come first, then those with many: at the end no worker waits long for the other."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    size = Counter(item.path for item in items)
+    items.sort(key=lambda item: (item.path not in slow, -size[item.path]))
 
 
 _BOTH = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]

@@ -76,13 +76,13 @@ def test_twenty_kills_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
     points = sorted(rng.sample(range(FILES - 20), KILLS))
     port = free_port()
 
-    # The first process is the command that adds; those after it are a command that only watches, and every fifth time
-    # (it takes seconds to start) a server that nobody told what to do.
+    # The first process is the command that adds; those after it are a command that only watches, and now and then (it
+    # takes seconds to start) a server that nobody told what to do.
     killed_at: list[int] = []
     for turn, point in enumerate(points):
         if turn == 0:
             arguments = ["knowledge", "add", "kb", str(folder)]
-        elif turn % 5 == 1:
+        elif turn % 8 == 1:
             arguments = ["up", "--port", str(port)]
         else:
             arguments = ["job", "watch", job_id(home)]

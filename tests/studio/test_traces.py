@@ -34,6 +34,7 @@ def made(studio: Studio) -> dict[str, str]:
 
 
 def rows(page: Any) -> list[str]:
+    page.locator("tbody tr").first.wait_for()
     return page.locator("tbody tr").all_inner_texts()
 
 

@@ -111,8 +111,7 @@ def test_a_member_looks_and_has_nothing_to_press(chromium: Any, studio: Studio, 
 
 def test_a_real_training_goes_from_the_form_to_its_model(visit: Visit) -> None:
     page = visit.page("/training")
-    page.focus("[data-open=new-training]")
-    page.keyboard.press("Enter")
+    page.locator("[data-open=new-training]").press("Enter")
     page.locator("#new-training[open]").wait_for()
     page.select_option("#training-recipe", "tiny")
     page.get_by_text("A first try without any data").wait_for()

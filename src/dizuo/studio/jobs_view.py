@@ -139,6 +139,7 @@ class _JobCard:
                 page.text("summary", "", _("Files"))
                 self._list = page.el("ul", "file-list")
                 self._more = page.text("p", "muted small", "")
+        self._show_head()  # a heading says something from the start
 
     async def show(self, job: Job) -> None:
         """Shows the job as it is now, its files included."""
