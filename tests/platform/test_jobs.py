@@ -393,7 +393,7 @@ def test_what_is_done_of_an_unfinished_item_counts_for_the_time_left(jobs: Jobs,
     states = list(jobs.watch(submit(jobs, 2).id))
     early = [s.eta_s for s in states if s.finished == 0 and s.eta_s is not None]
     assert early, "not one item is finished, and yet it is known"
-    assert early[-1] == pytest.approx(2.2, abs=1.0)
+    assert 1.2 < early[-1] < 8, "about 2.2 s, and more where the machine is busy; with whole items only, none is known"
 
 
 def test_one_process_of_a_home_is_the_worker_and_another_takes_over(jobs: Jobs, database: Database, home: Path) -> None:
