@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from dizuo.agents.policy import Policy
 from dizuo.agents.runs import MOST_GOAL_CHARACTERS, Run, RunStatus
+from dizuo.agents.state import State
 from dizuo.agents.steps import ApprovalAsked, Budget, PlanItem, Step
 from dizuo.api import streams
 from dizuo.api.auth import TheHouse, TheUser, router
@@ -87,14 +88,13 @@ def start_run(new: NewRun, house: TheHouse, user: TheUser) -> Run:
 
 @routes.get("/{run_id}")
 def get_run(run_id: RunId, house: TheHouse, user: TheUser) -> RunContent:
-    run = house.runs.get(run_id, user.id)
-    return RunContent(run=run, steps=house.runs.steps(run_id), waiting=house.runs.waiting(run_id))
+    run, steps = house.runs.get(run_id, user.id), house.runs.steps(run_id)
+    return RunContent(run=run, steps=steps, waiting=State(steps).waiting)
 
 
 @routes.post("/{run_id}/answer")
 def answer_run(run_id: RunId, said: Decided, house: TheHouse, user: TheUser) -> Run:
     """Answers what the run waits for."""
-    house.runs.get(run_id, user.id)
     return house.runs.answer(
         run_id, said.call_id, said.decision, arguments=said.arguments, reason=said.reason, user_id=user.id
     )

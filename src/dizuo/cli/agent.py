@@ -130,18 +130,19 @@ def answer(
         str | None, typer.Option("--arguments", metavar="JSON", help=_("Arguments to use in place of the model's."))
     ] = None,
 ) -> None:
+    from dizuo.agents.state import State
     from dizuo.core.errors import UserError
 
     if decision not in ("approve", "reject") and (decision or not terminal.is_interactive()):
         raise UserError("Say approve or reject, not {said!r}.", said=decision)
     with terminal.house() as house:
-        waiting = house.runs.waiting(house.runs.get(run).id)
-        after = len(house.runs.steps(run))
+        steps = house.runs.steps(house.runs.get(run).id)
         if decision:
+            waiting = State(steps).waiting
             first = call or (waiting[0].call_id if waiting else "")
             said: Literal["approve", "reject"] = "approve" if decision == "approve" else "reject"
             house.runs.answer(run, first, said, arguments=arguments, reason=reason)
-        run_view.follow(terminal, house, run, after)
+        run_view.follow(terminal, house, run, steps)
 
 
 @command(runs, "steer", _("Say something to a run that goes on."))
@@ -161,9 +162,9 @@ def pause(terminal: Terminal, run: _Id) -> None:
 @command(runs, "resume", _("Go on with a run that rests."))
 def resume(terminal: Terminal, run: _Id) -> None:
     with terminal.house() as house:
-        after = len(house.runs.steps(run))
+        steps = house.runs.steps(run)
         house.runs.resume(run)
-        run_view.follow(terminal, house, run, after=after)
+        run_view.follow(terminal, house, run, steps)
 
 
 @command(runs, "cancel", _("End a run with the best answer so far."))

@@ -33,14 +33,14 @@ _BUDGETS = {
 _STATUS = {"active": _("at work"), "waiting": _("waits for you"), "paused": _("rests")}
 
 
-def follow(terminal: Terminal, house: "House", run_id: str, after: int = 0) -> None:
-    """Shows the steps behind the first `after` as they come. Asks whoever sits there what the run waits for.
+def follow(terminal: Terminal, house: "House", run_id: str, seen: "Sequence[Step]" = ()) -> None:
+    """Shows the steps behind those that were `seen` as they come. Asks whoever sits there what the run waits for.
 
     Ends the command with 1 where the run has ended otherwise than well. Ctrl-C leaves the run going.
     """
     from dizuo.agents.state import State
 
-    state = State(house.runs.steps(run_id)[:after])
+    state = State(seen)
     try:
         _grow(terminal, house, run_id, state)
         while terminal.is_interactive() and state.waiting and ask_now(terminal, house, run_id, state.waiting):
