@@ -21,7 +21,7 @@ from yarl import URL
 
 from dizuo.core.errors import DizuoError, UserError
 from dizuo.core.tools import Tool, ToolResult, tool
-from dizuo.gateway.remote_address import is_private
+from dizuo.gateway.remote_address import fault_of
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: an IPv4 address in its last four bytes
@@ -59,19 +59,15 @@ class Answer:
 def checked_address(url: str, where: str) -> str:
     """An address that the owner of the instance names. Raises UserError for one that must not be used.
 
-    Plain http is for this machine and private networks. `where` says where the address is looked at.
+    `where` says where the address is looked at.
     """
     url = url.strip()
-    try:
-        parts = urlsplit(url)
-        host, _port = parts.hostname or "", parts.port
-    except ValueError:
-        host, parts = "", urlsplit("")
-    if parts.scheme not in ("http", "https") or not host or parts.fragment or not url.isprintable() or " " in url:
+    fault = fault_of(url)
+    if fault == "malformed":
         raise UserError("That is no address such as https://example.com/mcp. See {where}.", where=where)
-    if parts.username is not None or parts.password is not None:
+    if fault == "password":
         raise UserError("The address holds a name or password. Give it as a header, where it is kept secret.")
-    if parts.scheme == "http" and not is_private(host):
+    if fault == "unencrypted":
         raise UserError(
             "The address is {url!r}: without encryption, others could read what is sent. Use https; http is for this "
             "machine and private networks.",

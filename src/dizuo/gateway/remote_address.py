@@ -4,6 +4,7 @@ import ipaddress
 import re
 import socket
 from collections.abc import Mapping
+from typing import Literal
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -15,30 +16,24 @@ _PATHS = ("/chat/completions", "/completions", "/embeddings", "/responses", "/mo
 def checked_base(base_url: str, settings: str) -> str:
     """The base URL without a slash at its end. Raises UserError for one that must not be used.
 
-    Plain http is accepted only for this machine and private networks: elsewhere questions, documents and the key could
-    be read on the way. `settings` is where the person finds it, as in every message here.
+    `settings` is where the person finds it, as in every message here.
     """
     base = base_url.strip().rstrip("/")
     base = next((base.removesuffix(path) for path in _PATHS if base.endswith(path)), base)
-    try:
-        parts = urlsplit(base)
-        host, _port = parts.hostname or "", parts.port
-    except ValueError:
-        host, parts = "", urlsplit("")
-    printable = base.isprintable() and " " not in base
-    if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment or not printable:
+    fault = fault_of(base)
+    if fault == "malformed" or urlsplit(base).query:
         raise UserError(
             "The base URL is {url!r}; it must be an address such as http://127.0.0.1:11434/v1 or "
             "https://api.openai.com/v1. See {settings}.",
             url=re.sub(r"//[^/@]*@", "//***@", base),
             settings=settings,
         )
-    if parts.username is not None or parts.password is not None:
+    if fault == "password":
         raise UserError(
             "The base URL holds a name or password. Give the key as the key, where it is kept secret. See {settings}.",
             settings=settings,
         )
-    if parts.scheme == "http" and not is_private(host):
+    if fault == "unencrypted":
         raise UserError(
             "The base URL is {url!r}: without encryption, others could read the key and your documents on the way. "
             "Use https; http is for this machine and private networks. See {settings}.",
@@ -46,6 +41,25 @@ def checked_base(base_url: str, settings: str) -> str:
             settings=settings,
         )
     return base
+
+
+def fault_of(address: str) -> Literal["malformed", "password", "unencrypted"] | None:
+    """Why an address that a person names must not be used; None where it may.
+
+    Plain http is for this machine and private networks: elsewhere questions, documents and keys could be read on the
+    way.
+    """
+    try:
+        parts = urlsplit(address)
+        host, _port = parts.hostname or "", parts.port
+    except ValueError:
+        return "malformed"
+    printable = address.isprintable() and " " not in address
+    if parts.scheme not in ("http", "https") or not host or parts.fragment or not printable:
+        return "malformed"
+    if parts.username is not None or parts.password is not None:
+        return "password"
+    return "unencrypted" if parts.scheme == "http" and not is_private(host) else None
 
 
 def checked_headers(key: str, headers: Mapping[str, str], settings: str) -> dict[str, str]:
