@@ -25,6 +25,9 @@ _Home = Annotated[
 ]
 _Debug = Annotated[bool, typer.Option("--debug", help=_("Show the log, and the traceback of an error."))]
 
+Yes = Annotated[bool, typer.Option("--yes", "-y", help=_("Do not ask."))]
+"""Of a command that asks before it does what cannot be undone: see `Terminal.confirm`."""
+
 
 def _common_options() -> list[inspect.Parameter]:
     def option(name: str, default: Any, annotation: Any) -> inspect.Parameter:

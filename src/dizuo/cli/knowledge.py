@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dizuo.cli.command import command, group
+from dizuo.cli.command import Yes, command, group
 from dizuo.cli.job import NoWait
 from dizuo.cli.terminal import INTERRUPTED, Terminal
 from dizuo.platform.catalogue import _
@@ -24,7 +24,6 @@ _LISTED = 20  # losses and failures told one by one; the rest is a command away
 _SNIPPET = 300
 
 _Name = Annotated[str, typer.Argument(metavar="NAME", help=_("The knowledge base."))]
-_Yes = Annotated[bool, typer.Option("--yes", "-y", help=_("Do not ask."))]
 
 
 @command(app, "add", _("Add files, folders and archives; makes the knowledge base when it is new."))
@@ -299,7 +298,7 @@ def remove(
             metavar="[DOCUMENT]", help=_("Name or id of a document; without it all of them go."), show_default=False
         ),
     ] = None,
-    yes: _Yes = False,
+    yes: Yes = False,
 ) -> None:
     t = terminal.t
     with terminal.house() as house:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dizuo.cli.command import command, group
+from dizuo.cli.command import Yes, command, group
 from dizuo.cli.terminal import Terminal
 from dizuo.platform.catalogue import _
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 app = group(_("What agents remember of you."))
 
 _Id = Annotated[int, typer.Argument(metavar="ID", help=_("The memory's number."))]
-_Yes = Annotated[bool, typer.Option("--yes", "-y", help=_("Do not ask."))]
 _Said = Annotated[str, typer.Argument(metavar="TEXT", help=_("What is to be remembered."))]
 
 
@@ -64,7 +63,7 @@ def delete(terminal: Terminal, id: _Id) -> None:
 
 
 @command(app, "clear", _("Delete everything that is remembered of you."))
-def clear(terminal: Terminal, yes: _Yes = False) -> None:
+def clear(terminal: Terminal, yes: Yes = False) -> None:
     terminal.confirm(terminal.t("Delete everything that agents remember of you?"), yes=yes)
     with terminal.house() as house:
         deleted = house.memories.forget_all(house.identity.owner().id)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dizuo.cli.command import command, group
+from dizuo.cli.command import Yes, command, group
 from dizuo.cli.job import NoWait
 from dizuo.cli.terminal import Terminal
 from dizuo.platform.catalogue import _
@@ -14,7 +14,6 @@ from dizuo.platform.catalogue import _
 app = group(_("Models: those that come with Dizuo, your own folders, open weights, and those of your providers."))
 
 _Name = Annotated[str, typer.Argument(metavar="MODEL", help=_("The model's name, such as local/starter."))]
-_Yes = Annotated[bool, typer.Option("--yes", "-y", help=_("Do not ask."))]
 
 
 @command(app, "list", _("List the models, and folders that cannot be used with what is wrong."))
@@ -70,7 +69,7 @@ def show(terminal: Terminal, model: _Name) -> None:
 
 
 @command(app, "remove", _("Delete a model of your own, with its folder."))
-def remove(terminal: Terminal, model: _Name, yes: _Yes = False) -> None:
+def remove(terminal: Terminal, model: _Name, yes: Yes = False) -> None:
     with terminal.house() as house:
         info = house.models.get(model)
         terminal.confirm(terminal.t("Delete the model {name} and its folder?", name=info.name), yes=yes)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dizuo.cli.command import command, group
+from dizuo.cli.command import Yes, command, group
 from dizuo.cli.terminal import Terminal
 from dizuo.platform.catalogue import _
 
@@ -22,7 +22,6 @@ _Key = Annotated[
         help=_("Its key; - reads it from standard input. Without it, a person is asked. Encrypted, and never shown."),
     ),
 ]
-_Yes = Annotated[bool, typer.Option("--yes", "-y", help=_("Do not ask."))]
 
 
 @command(app, "list", _("List the providers; with --all, those that can be added."))
@@ -151,7 +150,7 @@ def models(terminal: Terminal, name: _Name) -> None:
 
 
 @command(app, "remove", _("Remove a provider with its key."))
-def remove(terminal: Terminal, name: _Name, yes: _Yes = False) -> None:
+def remove(terminal: Terminal, name: _Name, yes: Yes = False) -> None:
     with terminal.house() as house:
         house.providers.get(name)
         terminal.confirm(terminal.t("Remove the provider {name} with its key?", name=name), yes=yes)

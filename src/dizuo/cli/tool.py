@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dizuo.cli.command import command, group
+from dizuo.cli.command import Yes, command, group
 from dizuo.cli.terminal import Terminal
 from dizuo.platform.catalogue import _
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 app = group(_("Tools of others: MCP servers and HTTP operations that agents may call."))
 
 _Name = Annotated[str, typer.Argument(metavar="NAME", help=_("The server's name; its tools' names begin with it."))]
-_Yes = Annotated[bool, typer.Option("--yes", "-y", help=_("Do not ask."))]
 
 
 @command(app, "list", _("List the servers and their tools."))
@@ -120,7 +119,7 @@ def show(terminal: Terminal, name: _Name) -> None:
 
 
 @command(app, "approve", _("Offer a server's tools to agents, as they are now."))
-def approve(terminal: Terminal, name: _Name, yes: _Yes = False) -> None:
+def approve(terminal: Terminal, name: _Name, yes: Yes = False) -> None:
     with terminal.house() as house:
         with terminal.waiting(terminal.t("Waiting for an answer…")):
             found = house.tool_servers.check(name)
@@ -137,7 +136,7 @@ def approve(terminal: Terminal, name: _Name, yes: _Yes = False) -> None:
 
 
 @command(app, "remove", _("Remove a server with its secrets."))
-def remove(terminal: Terminal, name: _Name, yes: _Yes = False) -> None:
+def remove(terminal: Terminal, name: _Name, yes: Yes = False) -> None:
     with terminal.house() as house:
         house.tool_servers.get(name)
         terminal.confirm(terminal.t("Remove the server {name} with its secrets?", name=name), yes=yes)

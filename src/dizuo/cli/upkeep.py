@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dizuo.cli.command import command
+from dizuo.cli.command import Yes, command
 from dizuo.cli.terminal import Terminal
 from dizuo.platform.catalogue import _
 
@@ -81,7 +81,7 @@ def backup(
 def restore(
     terminal: Terminal,
     file: Annotated[Path, typer.Argument(metavar="FILE", help=_("A backup, or a snapshot."))],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help=_("Do not ask."))] = False,
+    yes: Yes = False,
 ) -> None:
     terminal.confirm(terminal.t("Replace everything in {home}?", home=terminal.settings().values.home), yes=yes)
     # Not opened: what is there may be broken, or made by a newer Dizuo, and that is why a person restores.

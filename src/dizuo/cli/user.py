@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dizuo.cli.command import command, group
+from dizuo.cli.command import Yes, command, group
 from dizuo.cli.terminal import Terminal
 from dizuo.platform.catalogue import _
 from dizuo.platform.settings import address
@@ -64,11 +64,7 @@ def _show_link(terminal: Terminal, house: "House", user: "User", token: str | No
 
 
 @command(app, "remove", _("Remove a member with their keys, sessions and conversations."))
-def remove(
-    terminal: Terminal,
-    name: _Name,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help=_("Do not ask."))] = False,
-) -> None:
+def remove(terminal: Terminal, name: _Name, yes: Yes = False) -> None:
     with terminal.house() as house:
         terminal.confirm(terminal.t("Remove the user {name}?", name=name), yes=yes)
         house.identity.remove_user(name)
