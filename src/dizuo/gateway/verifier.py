@@ -18,8 +18,7 @@ from dizuo.gateway.agreement import Facts, Lexicon, disagreement
 from dizuo.gateway.wording import SOFT_ZH, Wording
 
 MOST_CHARACTERS = 300  # of a question that may have another wording: in a long text one word changes it unseen
-# Rarity of a word that one question may have and the other not; in Chinese soft characters alone.
-_MOST_ADDED = {"en": 2.8, "zh": 1.0}
+_MOST_ADDED = 2.8  # rarity of an English word that one question may have and the other not
 _TELLING = 2.5  # rarity of a term that says what a question is about
 _CODE_MARKS = ("```", "\n", "{", "}", "<", ">", ";", "\\", "://")
 
@@ -116,9 +115,12 @@ def disagree(a: View, b: View) -> str:
     """
     if why := disagreement(a.facts, b.facts):
         return why
-    # In English no word may stand in another's place either, be it a light one.
-    exchanged = a.facts.language == "en" and bool(a.content - b.content) and bool(b.content - a.content)
-    return "word" if exchanged or _most_telling(a, b) > _MOST_ADDED[a.facts.language] else ""
+    if a.facts.language == "zh":
+        telling = bool(_left(a, b).keys() - SOFT_ZH)
+    else:  # no word may stand in another's place either, be it a light one
+        exchanged = bool(a.content - b.content) and bool(b.content - a.content)
+        telling = exchanged or _most_telling(a, b) > _MOST_ADDED
+    return "word" if telling else ""
 
 
 def logistic(values: Mapping[str, float], weights: Mapping[str, Any]) -> float:
@@ -129,12 +131,11 @@ def logistic(values: Mapping[str, float], weights: Mapping[str, Any]) -> float:
 
 def features(a: View, b: View, cosine: float | None) -> Mapping[str, float]:
     """How alike two questions of one language are: `NAMES` of it."""
-    left = (a.content - b.content) + (b.content - a.content)
     if a.facts.language == "zh":
         return {
             "order": _in_order(a.facts.words, b.facts.words),
             "length": min(len(a.text), len(b.text)) / max(len(a.text), len(b.text)),
-            "extra": left.total() / max(1, a.content.total() + b.content.total()),
+            "extra": _left(a, b).total() / max(1, a.content.total() + b.content.total()),
         }
     missing = sum(w for one, other in ((a, b), (b, a)) for term, w in one.weights.items() if term not in other.weights)
     cosine = cosine or 0.0
@@ -146,14 +147,14 @@ def features(a: View, b: View, cosine: float | None) -> Mapping[str, float]:
     }
 
 
+def _left(a: View, b: View) -> Counter[str]:
+    """What only one of the two says, once their wording is taken off."""
+    return (a.content - b.content) + (b.content - a.content)
+
+
 def _most_telling(a: View, b: View) -> float:
-    """The rarity of the most telling word that only one has, once their wording is taken off."""
-    left = (a.content - b.content) + (b.content - a.content)
-    return max(map(a.facts.lexicon.rarity if a.facts.language == "en" else _weight_zh, left), default=0.0)
-
-
-def _weight_zh(character: str) -> float:
-    return 1.0 if character in SOFT_ZH else 6.0
+    """The rarity of the most telling English word that only one of the two says."""
+    return max(map(a.facts.lexicon.rarity, _left(a, b)), default=0.0)
 
 
 def overlap(a: Mapping[str, float], b: Mapping[str, float]) -> float:
