@@ -14,7 +14,6 @@ Every set is cut in two by what is asked about, so that nothing of what is measu
 wrong, caching_read.json says so: pairs that a person has read, and found to ask the same or not.
 """
 
-import gzip
 import hashlib
 import json
 import subprocess
@@ -26,7 +25,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
-from dizuo.evals.sets import cmrc, squad
+from dizuo.evals.sets import cmrc, rows_of, squad
 from dizuo.gateway.writing import normalised
 from dizuo.knowledge.analyze import fold
 
@@ -65,7 +64,7 @@ def collections(folder: Path, half: Half) -> Iterator[Collection]:
 
 def banking(folder: Path, half: Half, most: int = 2000) -> Collection:
     """Banking77 (Casanueva et al., 2020), train and test together."""
-    rows = [row for part in ("train", "test") for row in _rows(folder / "banking77" / f"{part}.jsonl.gz")]
+    rows = [row for part in ("train", "test") for row in rows_of(folder / "banking77" / f"{part}.jsonl.gz")]
     chosen = sorted((row for row in rows if _half(row["label"]) == half), key=lambda row: _number(row["text"]))
     texts = [Kept(" ".join(row["text"].split()), row["label"]) for row in chosen]
     return Collection("banking", "en", texts[:most], texts[most : 2 * most])
@@ -74,7 +73,7 @@ def banking(folder: Path, half: Half, most: int = 2000) -> Collection:
 def mock(folder: Path, half: Half) -> Collection:
     """GPTCache's benchmark: the sentences are kept, their rewordings asked. Repeated sentences are one group."""
     kept, asked = {}, []
-    for row in _rows(folder / "gptcache_mock_pairs" / "pairs.jsonl.gz"):
+    for row in rows_of(folder / "gptcache_mock_pairs" / "pairs.jsonl.gz"):
         group = row["origin"].strip().lower()
         if _half(group) == half:
             kept[group] = Kept(row["origin"], group)
@@ -170,11 +169,6 @@ def _number(text: str) -> int:
 
 def _half(key: str) -> Half:
     return "fit" if _number("half " + key) % 2 == 0 else "test"
-
-
-def _rows(file: Path) -> Iterator[dict[str, Any]]:
-    with gzip.open(file, "rt", encoding="utf-8") as lines:
-        yield from map(json.loads, lines)
 
 
 @cache

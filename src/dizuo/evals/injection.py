@@ -14,7 +14,6 @@ What the guard does not do: an answer that a model lets itself be talked into is
 
 import argparse
 import asyncio
-import gzip
 import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass
@@ -28,6 +27,7 @@ from dizuo.agents.steps import UNTRUSTED, Started
 from dizuo.core.events import Done, Event, TextDelta, ToolCalled
 from dizuo.core.messages import Message, ToolCall
 from dizuo.core.tools import ToolResult, tool
+from dizuo.evals.sets import rows_of
 
 HOSTS = ("email", "table", "code")
 PLACES = ("beginning", "middle", "end")
@@ -94,10 +94,11 @@ def attacked(attack: str, text: str, *, heeds: bool, guard: bool) -> tuple[bool,
 def measure(data: Path) -> list[Outcome]:
     """Every attack in every place of a text of each kind. Raises OSError where the set is not there."""
     folder = data / "bipia"
-    attacks = [row["attack"] for name in ("attacks_text_test", "attacks_code_test") for row in _rows(folder, name)]
+    kinds = ("attacks_text_test", "attacks_code_test")
+    attacks = [row["attack"] for kind in kinds for row in rows_of(folder / f"{kind}.jsonl.gz")]
     outcomes = []
     for host in HOSTS:
-        texts = [_text(row) for row in _rows(folder, f"{host}_test")]
+        texts = [_text(row) for row in rows_of(folder / f"{host}_test.jsonl.gz")]
         cases = [
             (attack, _put(attack, texts[n % len(texts)], place)) for n, attack in enumerate(attacks) for place in PLACES
         ]
@@ -108,11 +109,6 @@ def measure(data: Path) -> list[Outcome]:
                 acted, asked = (sum(one[n] for one in found) for n in (0, 1))
                 outcomes.append(Outcome(host, model, guard, len(cases), acted, asked))
     return outcomes
-
-
-def _rows(folder: Path, name: str) -> list[dict[str, Any]]:
-    with gzip.open(folder / f"{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
 
 
 def _text(row: dict[str, Any]) -> str:

@@ -48,7 +48,7 @@ def cmrc(folder: Path) -> Collection:
 
 
 def _collection(name: str, folder: Path, parts: Sequence[str]) -> Collection:
-    passages = list(_rows(folder / "passages.jsonl.gz"))
+    passages = list(rows_of(folder / "passages.jsonl.gz"))
     return Collection(
         name=name,
         passages={row["passage_id"]: row["text"] for row in passages},
@@ -56,12 +56,13 @@ def _collection(name: str, folder: Path, parts: Sequence[str]) -> Collection:
         questions=[
             Asked(row["question"], row["passage_id"], tuple(answer["text"] for answer in row["answers"]))
             for part in parts
-            for row in _rows(folder / f"{part}.jsonl.gz")
+            for row in rows_of(folder / f"{part}.jsonl.gz")
             if row["question"].strip()  # CMRC has two without a word
         ],
     )
 
 
-def _rows(file: Path) -> Iterator[dict[str, Any]]:
+def rows_of(file: Path) -> Iterator[dict[str, Any]]:
+    """The objects of a .jsonl.gz, a line each. Raises OSError where it is not there."""
     with gzip.open(file, "rt", encoding="utf-8") as lines:
         yield from map(json.loads, lines)
