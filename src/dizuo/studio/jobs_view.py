@@ -11,7 +11,7 @@ from nicegui.element import Element
 from dizuo.core.documents import Note, ParseReport
 from dizuo.core.jobs import Job, JobItem
 from dizuo.platform.catalogue import _
-from dizuo.studio.page import Handler, Page, Work, progress_bar, set_progress
+from dizuo.studio.page import Badge, Handler, Page, Work, badge, progress_bar, set_badge, set_progress
 
 _BUSY_S = 0.6
 _IDLE_S = 3.0  # others may start jobs: the command line, the API, another tab
@@ -161,7 +161,7 @@ class _JobCard:
         page.say(self._count, _("1 file") if job.total == 1 else _("{count} files"), count=page.number(job.total))
         if self._state != (job.status, job.cancel_requested):
             self._state = (job.status, job.cancel_requested)
-            job_badge(page, self._badge, job)
+            set_badge(page, self._badge, job_badge(job))
         self._cancel_button.props["hidden"] = job.over
         self._cancel_button.props["disabled"] = job.cancel_requested
         self._close_button.props["hidden"] = not job.over
@@ -218,12 +218,9 @@ class _JobCard:
 
     def _show_item(self, item: JobItem) -> None:
         page = self._page
-        icon, kind, label = _ITEM_STATES[item.status]
         with page.el("div", "file-line"):
             page.el("span", "file-name", str(item.args.get("name") or item.source))
-            with page.el("span", f"badge {kind}"):
-                page.icon(icon)
-                page.text("span", "", label)
+            badge(page, _ITEM_STATES[item.status])
         if item.report is not None and item.status in ("added", "changed", "unchanged"):
             report_line(page, item.report)
         if item.error is not None:
@@ -236,16 +233,12 @@ class _JobCard:
         await self._on_close(self.job.id)
 
 
-def job_badge(page: Page, place: Element, job: Job) -> None:
-    """Makes an element the badge that says how a job stands."""
+def job_badge(job: Job) -> Badge:
+    """How a job stands."""
     icon, kind, label = _STATES[job.status]
     if job.cancel_requested and not job.over:
         label = _("Being cancelled")
-    place.clear()
-    place.classes(replace=f"badge {kind}")
-    with place:
-        page.icon(icon)
-        page.text("span", "", label)
+    return icon, kind, label
 
 
 def report_line(page: Page, report: ParseReport) -> None:

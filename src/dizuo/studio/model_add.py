@@ -11,7 +11,7 @@ from dizuo.core.jobs import Job
 from dizuo.gateway.hub import JOB_KIND, share_done
 from dizuo.platform.catalogue import _
 from dizuo.studio.jobs_view import job_badge
-from dizuo.studio.page import Handler, Page, progress_bar, set_progress
+from dizuo.studio.page import Handler, Page, badge, progress_bar, set_progress
 
 _BUSY_S = 0.6
 _IDLE_S = 4.0  # others may start one: the command line, the API, another tab
@@ -161,7 +161,7 @@ class _Fetched:
                     page.el("a", "", name, href=f"/models/{quote(name)}")
                 else:
                     page.el("span", "", name)
-                job_badge(page, page.el("span"), job)
+                badge(page, job_badge(job))
             if not job.over:
                 cancel = page.button("button small", _("Cancel"), self._caller(job.id, "cancel"))
                 page.name(cancel, "aria-label", _("Cancel fetching {name}"), name=name)

@@ -26,6 +26,7 @@ _SAID_LEAST = 2_000
 
 Work = Coroutine[Any, Any, None]
 Handler = Callable[..., Work]
+Badge = tuple[str, str, str]  # icon, kind ("good", "warn", "bad" or ""), label
 
 
 class Page:
@@ -253,6 +254,23 @@ def set_progress(bar: Element, share: float) -> None:
     percent = max(0, min(100, round(100 * share)))
     bar.props["aria-valuenow"] = str(percent)
     bar.default_slot.children[0].style(f"width: {percent}%")
+
+
+def badge(page: Page, look: Badge) -> Element:
+    """A small label with an icon, in the colour of its kind."""
+    place = page.el("span")
+    set_badge(page, place, look)
+    return place
+
+
+def set_badge(page: Page, place: Element, look: Badge) -> None:
+    """Makes an element another badge."""
+    icon, kind, label = look
+    place.clear()
+    place.classes(replace=f"badge {kind}")
+    with place:
+        page.icon(icon)
+        page.text("span", "", label)
 
 
 def skeleton(page: Page) -> None:

@@ -19,7 +19,7 @@ from dizuo.platform.catalogue import _
 from dizuo.studio.dialogs import Confirm, form_dialog
 from dizuo.studio.layout import frame
 from dizuo.studio.missing import show_missing
-from dizuo.studio.page import Page, progress_bar, set_progress
+from dizuo.studio.page import Page, badge, progress_bar, set_badge, set_progress
 from dizuo.studio.run_plan import PlanView
 from dizuo.studio.run_replay import Replay
 from dizuo.studio.run_steps import REASONS, Steps, prose, why_ended
@@ -187,7 +187,7 @@ class _RunPage:
         shown = ("ended" if ended else run.status, state.ended.reason if state.ended else "")
         if shown != self._state_shown:
             self._state_shown = shown
-            run_badge(self.page, self._badge, *shown)
+            set_badge(self.page, self._badge, run_badge(*shown))
             self._pause.props["hidden"] = shown[0] not in ("active", "waiting")
             self._resume.props["hidden"] = shown[0] != "paused"
             self._cancel.props["hidden"] = ended
@@ -222,10 +222,7 @@ class _RunPage:
         with self._end:
             with page.el("div", "row"):
                 page.text("h2", "grow", _("Answer") if ended.reason == "done" else _("The best answer so far"))
-                icon, kind, label = REASONS[ended.reason]
-                with page.el("span", f"badge {kind}"):
-                    page.icon(icon)
-                    page.text("span", "", label)
+                badge(page, REASONS[ended.reason])
             if ended.text.strip():
                 with page.el("div", id="answer"):
                     prose(page, ended.text)

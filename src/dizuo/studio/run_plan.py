@@ -10,7 +10,7 @@ from dizuo.agents.steps import PlanItem
 from dizuo.core.errors import DizuoError
 from dizuo.platform.catalogue import _
 from dizuo.studio.dialogs import dialog
-from dizuo.studio.page import Handler, Page
+from dizuo.studio.page import Handler, Page, badge
 from dizuo.studio.run_texts import storable
 
 _STATUS = {
@@ -30,13 +30,10 @@ def plan_items(page: Page, items: Sequence[PlanItem], *, brief: bool = False) ->
     """The plan as a list. `brief`: without checks and evidence."""
     with page.el("ol", "plan-items"):
         for item in items:
-            icon, kind, label = _STATUS[item.status]
             with page.el("li", f"plan-item {item.status}"):
                 with page.el("p", "row plan-line"):
                     page.el("span", "plan-text", storable(item.text))
-                    with page.el("span", f"badge {kind}"):
-                        page.icon(icon)
-                        page.text("span", "", label)
+                    badge(page, _STATUS[item.status])
                 if brief:
                     continue
                 page.text("p", "muted small", _("Check: {check}"), check=storable(item.check))

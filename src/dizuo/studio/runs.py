@@ -14,7 +14,7 @@ from dizuo.agents.steps import ApprovalAsked
 from dizuo.platform.catalogue import _
 from dizuo.studio.assets import asset
 from dizuo.studio.layout import frame
-from dizuo.studio.page import Page
+from dizuo.studio.page import Badge, Page, badge
 from dizuo.studio.run_approval import ApprovalCard
 from dizuo.studio.run_form import RunForm
 from dizuo.studio.run_steps import REASONS
@@ -46,14 +46,9 @@ def style() -> None:
     ui.add_head_html(f'<link rel="stylesheet" href="{asset("runs.css")}">')
 
 
-def run_badge(page: Page, place: Element, status: str, reason: str) -> None:
-    """Makes an element the badge that says how a run stands."""
-    icon, kind, label = REASONS[reason] if status == "ended" else _STATES[status]
-    place.clear()
-    place.classes(replace=f"badge {kind}")
-    with place:
-        page.icon(icon)
-        page.text("span", "", label)
+def run_badge(status: str, reason: str) -> Badge:
+    """How a run stands."""
+    return REASONS[reason] if status == "ended" else _STATES[status]
 
 
 class _Runs:
@@ -181,7 +176,7 @@ class _Runs:
                 page.el("span", "run-model muted small", run.model)
                 page.text("span", "narrow muted small", "{when}", when=lambda: page.when(run.created_at))
             with page.el("td"):
-                run_badge(page, page.el("span"), run.status, run.reason)
+                badge(page, run_badge(run.status, run.reason))
             page.el("td", "number wide", page.number(used.steps))
             page.el("td", "number wide", page.number(used.tokens) if used.tokens else "–")
             page.el("td", "number wide", f"{used.cost:,.4f}" if used.cost else "–")

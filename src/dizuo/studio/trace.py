@@ -11,7 +11,7 @@ from dizuo.platform.traces import SpanInfo, TraceRecord, seen_by
 from dizuo.studio.layout import frame
 from dizuo.studio.missing import show_missing
 from dizuo.studio.page import Page
-from dizuo.studio.traces import badge, duration, style
+from dizuo.studio.traces import duration, outcome, style
 
 _DEEPEST = 6  # further in, the names would leave no room for the bars
 _TICKS = 4
@@ -46,7 +46,7 @@ def _head(page: Page, trace: TraceRecord) -> None:
             page.text("span", "", _("Traces"))
         page.el("h1", "", trace.name)
         with page.el("p", "row trace-facts"):
-            badge(page, trace)
+            outcome(page, trace)
             page.el("span", "muted", duration(trace.total_s))
             if trace.model:
                 page.el("span", "muted", trace.model)

@@ -13,10 +13,10 @@ from dizuo.platform.catalogue import _
 from dizuo.platform.traces import TraceInfo, seen_by
 from dizuo.studio.assets import asset
 from dizuo.studio.layout import frame
-from dizuo.studio.page import Handler, Page
+from dizuo.studio.page import Badge, Handler, Page, badge
 
 _PAGE_SIZE = 50
-_STATUS: dict[Status, tuple[str, str, str]] = {
+_STATUS: dict[Status, Badge] = {
     "ok": ("check", "good", _("ok")),
     "failed": ("alert", "bad", _("failed")),
     "refused": ("alert", "warn", _("refused")),
@@ -153,7 +153,7 @@ class _Traces:
                     page.el("span", "trace-model muted small", trace.model)
                 page.text("span", "narrow muted small", "{when}", when=lambda: page.when(trace.at))
             with page.el("td"):
-                badge(page, trace)
+                outcome(page, trace)
             page.el("td", "number", duration(trace.total_s))
             page.el("td", "number wide", page.number(tokens) if tokens else "–")
             page.el("td", "wide", trace.user or "–")
@@ -165,12 +165,9 @@ def style() -> None:
     ui.add_head_html(f'<link rel="stylesheet" href="{asset("traces.css")}">')
 
 
-def badge(page: Page, trace: TraceInfo) -> None:
+def outcome(page: Page, trace: TraceInfo) -> None:
     """How a request ended, and why where that is known."""
-    icon, kind, label = _STATUS[trace.status]
-    with page.el("span", f"badge {kind}"):
-        page.icon(icon)
-        page.text("span", "", label)
+    badge(page, _STATUS[trace.status])
     if trace.error not in ("", trace.status):
         page.el("code", "small trace-error", trace.error)
 

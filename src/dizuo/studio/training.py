@@ -13,7 +13,7 @@ from dizuo.gateway.local_folders import count
 from dizuo.platform.catalogue import _
 from dizuo.studio.dialogs import Confirm
 from dizuo.studio.layout import frame
-from dizuo.studio.page import Handler, Page, progress_bar, set_progress
+from dizuo.studio.page import Handler, Page, progress_bar, set_badge, set_progress
 from dizuo.studio.training_curve import COLOURS, CurveView
 from dizuo.studio.training_form import StartForm
 
@@ -235,11 +235,7 @@ class _TrainingCard:
         icon, kind, label = _STATES[training.state]
         if training.stopping:
             label = _("Saving and stopping")
-        self._badge.clear()
-        self._badge.classes(replace=f"badge {kind}")
-        with self._badge:
-            page.icon(icon)
-            page.text("span", "", label)
+        set_badge(page, self._badge, (icon, kind, label))
         if page.visitor.is_owner:
             self._actions["stop"].props["hidden"] = training.over
             self._actions["stop"].props["disabled"] = training.stopping
