@@ -7,8 +7,7 @@ import pytest
 
 from dizuo.agents.policy import Policy, Rule
 from dizuo.agents.runs import Run
-from tests.agents.provider import AgentProvider
-from tests.agents.scripts import call
+from tests.api.upstream import Answer, Upstream, call
 from tests.studio.conftest import Studio, Visit, wait_until
 from tests.studio.test_look import overflow, violations
 
@@ -32,11 +31,21 @@ SCRIPTS = {
 ASK = Policy(rules=[Rule(tool="calculate", decision="ask")])
 
 
+def by_script(body: dict[str, Any]) -> Answer:
+    """Knows a script by a word of the goal: the n-th reply when the model has answered n times in what it reads."""
+    messages = body["messages"]
+    goal = next(one["content"] for one in messages if one["role"] == "user")
+    script = next(said for word, said in SCRIPTS.items() if word in str(goal))
+    turn = sum(one["role"] == "assistant" for one in messages)
+    said = script[min(turn, len(script) - 1)]
+    return {"content": said} if isinstance(said, str) else {"tool_calls": said}
+
+
 @pytest.fixture(scope="module")
 def agent(studio: Studio) -> Iterator[Studio]:
     """A studio with a provider whose model follows a script."""
-    with AgentProvider(SCRIPTS).serving() as provider:
-        studio.house.providers.add("acme", base_url=provider.url)
+    with Upstream(by_script).serving() as url:
+        studio.house.providers.add("acme", base_url=url)
         yield studio
         for run in studio.house.runs.list():
             studio.house.runs.cancel(run.id)
