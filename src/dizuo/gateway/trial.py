@@ -79,14 +79,14 @@ async def attempt(
 
 
 async def _continued(gateway: "Gateway", name: str, text: str) -> AsyncGenerator[Event, None]:
-    with gateway.call("completion", name, text_tokens(text)) as call:
-        written = 0
+    read, written = text_tokens(text), 0
+    with gateway.call("completion", name, read) as call:
         events = cast("AsyncGenerator[Event, None]", gateway.models.completion(name).complete(text))
         async with aclosing(events) as stream:
             async for event in stream:
                 if isinstance(event, TextDelta):  # until the model says it itself
                     written += text_tokens(event.text)
-                    call.usage = Usage(prompt_tokens=text_tokens(text), completion_tokens=written)
+                    call.usage = Usage(prompt_tokens=read, completion_tokens=written)
                     call.estimated = True
                 elif isinstance(event, UsageReported):
                     call.usage, call.estimated = event.usage, False
