@@ -26,6 +26,25 @@ def dialog(page: Page, dialog_id: str, title: str) -> Iterator[TextElement]:
         yield heading
 
 
+class Problem:
+    """What is wrong with what was filled in: a place in a form, hidden until there is something to say."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        with page.el("div", "notice bad", role="alert", hidden=True) as self._place:
+            page.icon("alert")
+            self._said = page.text("span", "", "")
+
+    def say(self, error: DizuoError) -> None:
+        """Shows what went wrong, in the reader's language."""
+        self._page.say(self._said, error.template, **error.params)
+        self._place.props["hidden"] = False
+
+    def hide(self) -> None:
+        """Says nothing any more."""
+        self._place.props["hidden"] = True
+
+
 @contextmanager
 def form_dialog(
     page: Page, dialog_id: str, title: str, field_id: str, submit: str, on_submit: Handler
@@ -33,21 +52,18 @@ def form_dialog(
     """A dialog with a form. The handler gets what stands in its field; what it raises is said in the dialog."""
     with dialog(page, dialog_id, title), page.el("form", "stack") as form:
         yield form
-        with page.el("div", "notice bad", role="alert", hidden=True) as problem:
-            page.icon("alert")
-            said = page.text("span", "", "")
+        problem = Problem(page)
         with page.el("div", "actions"):
             page.button("button", _("Cancel")).props["data-close"] = True
             with page.el("button", "button primary", type="submit"):
                 page.text("span", "", submit)
 
         async def send(given: str = "") -> None:
-            problem.props["hidden"] = True
+            problem.hide()
             try:
                 await on_submit(given)
             except DizuoError as error:
-                page.say(said, error.template, **error.params)
-                problem.props["hidden"] = False
+                problem.say(error)
 
         page.on(form, "submit", send, f"() => emit(document.getElementById('{field_id}').value)")
 

@@ -8,7 +8,7 @@ from nicegui.element import Element
 from dizuo.core.errors import UserError
 from dizuo.gateway.limits import Standing
 from dizuo.platform.catalogue import _
-from dizuo.studio.dialogs import dialog
+from dizuo.studio.dialogs import Problem, dialog
 from dizuo.studio.page import Handler, Page
 
 _SUBJECTS = {"all": _("Everyone"), "user": _("User"), "key": _("Key"), "app": _("App")}
@@ -46,9 +46,7 @@ class LimitForm:
                 self._choice("currency", _("Currency"), {one: one for one in ("USD", "CNY")})
                 self._field(_SHARE, _("Warn at this share of it (0.8)"), "number")
             self._names = page.el("datalist", id="limit-names")
-            with page.el("div", "notice bad", role="alert", hidden=True) as self._problem:
-                page.icon("alert")
-                self._said = page.text("span", "", "")
+            self._problem = Problem(page)
             with page.el("div", "actions"):
                 page.button("button", _("Cancel")).props["data-close"] = True
                 with page.el("button", "button primary", type="submit"):
@@ -80,7 +78,7 @@ class LimitForm:
         async def open_form() -> None:
             page, limit = self._page, standing.limit if standing else None
             self._changed = standing
-            self._problem.props["hidden"] = True
+            self._problem.hide()
             page.say(self._title, _("Change the limit") if standing else _("Set a limit"))
             page.say(self._hint, _CHANGE if standing else _NEW)
             for field in self._subject:
@@ -128,8 +126,7 @@ class LimitForm:
             else:
                 await asyncio.to_thread(limits.remove, subject, whose)
         except UserError as error:
-            page.say(self._said, error.template, **error.params)
-            self._problem.props["hidden"] = False
+            self._problem.say(error)
             return
         page.run("studio.go", "/usage")
 

@@ -10,7 +10,7 @@ from nicegui.elements.mixins.text_element import TextElement
 from dizuo.core.errors import DizuoError, UserError
 from dizuo.gateway.routes import Route, RouteOptions, Target
 from dizuo.platform.catalogue import _
-from dizuo.studio.dialogs import dialog
+from dizuo.studio.dialogs import Problem, dialog
 from dizuo.studio.page import Handler, Page, progress_bar, set_progress
 
 _ROWS = 8  # of targets; longer routes are made by the command or the API
@@ -43,9 +43,7 @@ class RouteForm:
             self._build_targets(models)
             self._build_fallbacks()
             self._build_options()
-            with page.el("div", "notice bad", role="alert", hidden=True) as self._problem:
-                page.icon("alert")
-                self._said = page.text("span", "", "")
+            self._problem = Problem(page)
             with page.el("div", "actions"):
                 page.button("button", _("Cancel")).props["data-close"] = True
                 with page.el("button", "button primary", type="submit"):
@@ -57,7 +55,7 @@ class RouteForm:
         """Shows the form, empty or with the values of a route."""
         page = self._page
         self._changed = route
-        self._problem.props["hidden"] = True
+        self._problem.hide()
         if route is None:
             page.say(self._title, _("New route"))
         else:
@@ -167,7 +165,7 @@ class RouteForm:
 
     async def _save(self, given: list[Any]) -> None:
         page, routes = self._page, self._page.house.gateway.routes
-        self._problem.props["hidden"] = True
+        self._problem.hide()
         try:
             name, rows, fallbacks, options = given
             targets = [
@@ -186,8 +184,7 @@ class RouteForm:
                 lambda: routes.add(str(name), targets, lines, RouteOptions(**values), replace=replace)
             )
         except DizuoError as error:
-            page.say(self._said, error.template, **error.params)
-            self._problem.props["hidden"] = False
+            self._problem.say(error)
             return
         page.run("studio.close", "route-form")
         page.toast("good", _("{name} has been saved."), name=made.name)

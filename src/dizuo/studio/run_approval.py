@@ -5,12 +5,11 @@ import itertools
 import json
 from typing import Any, Literal
 
-from nicegui.elements.mixins.text_element import TextElement
-
 from dizuo.agents.steps import ApprovalAsked
 from dizuo.core.errors import DizuoError
 from dizuo.core.tools import read_arguments
 from dizuo.platform.catalogue import _
+from dizuo.studio.dialogs import Problem
 from dizuo.studio.page import Handler, Page, Work
 from dizuo.studio.run_texts import arguments, pretty, storable
 
@@ -38,9 +37,7 @@ class ApprovalCard:
                 self._question()
             else:
                 self._call()
-            with page.el("div", "notice bad", role="alert", hidden=True) as self._problem:
-                page.icon("alert")
-                self._said: TextElement = page.text("span", "", "")
+            self._problem = Problem(page)
 
     def _title(self) -> None:
         page, name = self._page, storable(self._asked.name)
@@ -102,7 +99,7 @@ class ApprovalCard:
 
     async def _answer(self, decision: Literal["approve", "reject"], given: list[Any]) -> None:
         page, asked = self._page, self._asked
-        self._problem.props["hidden"] = True
+        self._problem.hide()
         written, reason = (str(one) for one in given)
         edited = decision == "approve" and self._editing and not _same(written, asked.arguments)
         instead = written if edited else None
@@ -116,8 +113,7 @@ class ApprovalCard:
                 )
             )
         except DizuoError as error:
-            page.say(self._said, error.template, **error.params)
-            self._problem.props["hidden"] = False
+            self._problem.say(error)
             return
         await self._on_answered()
         page.run("studio.refocus")

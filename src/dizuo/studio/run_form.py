@@ -10,6 +10,7 @@ from dizuo.agents.runs import MOST_GOAL_CHARACTERS, ToolChoice
 from dizuo.agents.steps import Budget
 from dizuo.core.errors import DizuoError, UserError
 from dizuo.platform.catalogue import _
+from dizuo.studio.dialogs import Problem
 from dizuo.studio.page import Page
 from dizuo.studio.run_texts import one_line
 
@@ -59,9 +60,7 @@ class RunForm:
                 with page.el("div", "stack"):
                     self._tools(choices)
                     self._budgets()
-            with page.el("div", "notice bad", role="alert", hidden=True) as self._problem:
-                page.icon("alert")
-                self._said = page.text("span", "", "")
+            self._problem = Problem(page)
             with page.el("div", "row"), page.el("button", "button primary", type="submit"):
                 page.icon("play")
                 page.text("span", "", _("Start"))
@@ -132,7 +131,7 @@ class RunForm:
 
     async def _start(self, given: Mapping[str, str]) -> None:
         page = self._page
-        self._problem.props["hidden"] = True
+        self._problem.hide()
         try:
             wanted = {name.removeprefix(_TOOL): said for name, said in given.items() if name.startswith(_TOOL) and said}
             rules = [Rule(tool=_literally(tool), decision="allow") for tool, said in wanted.items() if said == "allow"]
@@ -149,8 +148,7 @@ class RunForm:
                 )
             )
         except DizuoError as error:
-            page.say(self._said, error.template, **error.params)
-            self._problem.props["hidden"] = False
+            self._problem.say(error)
             return
         page.run("studio.go", f"/runs/{run.id}")
 

@@ -9,7 +9,7 @@ from nicegui.element import Element
 from dizuo.agents.steps import PlanItem
 from dizuo.core.errors import DizuoError
 from dizuo.platform.catalogue import _
-from dizuo.studio.dialogs import dialog
+from dizuo.studio.dialogs import Problem, dialog
 from dizuo.studio.page import Handler, Page, badge
 from dizuo.studio.run_texts import storable
 
@@ -80,9 +80,7 @@ class PlanView:
             page.text("p", "muted small", _("The agent reads the new plan before its next step."))
             self._list = page.el("ol", "stack", id="plan-rows")
             page.button("button small", _("Add an item"), self._add_empty, icon="plus")
-            with page.el("div", "notice bad", role="alert", hidden=True) as self._problem:
-                page.icon("alert")
-                self._said = page.text("span", "", "")
+            self._problem = Problem(page)
             with page.el("div", "actions"):
                 page.button("button", _("Cancel")).props["data-close"] = True
                 with page.el("button", "button primary", type="submit"):
@@ -90,7 +88,7 @@ class PlanView:
         page.on(form, "submit", self._save, f"() => emit({_ROWS})")
 
     async def _open(self) -> None:
-        self._problem.props["hidden"] = True
+        self._problem.hide()
         self._list.clear()
         for item in self._items or ():
             self._add(item)
@@ -146,8 +144,7 @@ class PlanView:
         try:
             await asyncio.to_thread(page.house.runs.change_plan, self._run_id, items, page.user.id)
         except DizuoError as error:
-            page.say(self._said, error.template, **error.params)
-            self._problem.props["hidden"] = False
+            self._problem.say(error)
             return
         page.run("studio.close", "plan-form")
         await self._on_changed()

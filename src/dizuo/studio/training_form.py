@@ -7,7 +7,7 @@ from dizuo.core.errors import DizuoError
 from dizuo.core.trainings import RecipeInfo, TrainingPlan
 from dizuo.gateway.local_folders import count
 from dizuo.platform.catalogue import _
-from dizuo.studio.dialogs import dialog
+from dizuo.studio.dialogs import Problem, dialog
 from dizuo.studio.page import Page, Work
 
 _FIELDS = "['training-recipe', 'training-name', 'training-set'].map((id) => document.getElementById(id).value)"
@@ -26,9 +26,7 @@ class StartForm:
             self._build_fields()
             with page.el("div", "notice plan", role="status", hidden=True) as self._plan:
                 pass
-            with page.el("div", "notice bad", role="alert", hidden=True) as self._problem:
-                page.icon("alert")
-                self._said = page.text("span", "", "")
+            self._problem = Problem(page)
             with page.el("div", "actions"):
                 page.button("button", _("Cancel")).props["data-close"] = True
                 with page.el("button", "button primary", type="submit") as self._submit:
@@ -82,7 +80,7 @@ class StartForm:
             return
         recipe, name, given = (str(one) for one in fields)
         overrides = [line.strip() for line in given.splitlines() if line.strip()]
-        self._problem.props["hidden"] = True
+        self._problem.hide()
         self._mark_busy(True)
         try:
             if self._planned != fields:
@@ -106,8 +104,7 @@ class StartForm:
         except DizuoError as error:
             self._planned = None
             page.say(self._label, _("What would it take?"))
-            page.say(self._said, error.template, **error.params)
-            self._problem.props["hidden"] = False
+            self._problem.say(error)
         finally:
             self._mark_busy(False)
 
