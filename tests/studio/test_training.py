@@ -103,7 +103,9 @@ def test_a_member_looks_and_has_nothing_to_press(chromium: Any, studio: Studio, 
     visit = Visit(chromium, studio, studio.session(studio.house.identity.create_user("looker")))
     page = visit.page("/training")
     page.locator(".curve svg path").first.wait_for(state="attached")
-    names = page.locator("#main").get_by_role("button").evaluate_all("them => them.map(one => one.innerText.trim())")
+    buttons = page.locator("#main").get_by_role("button")
+    buttons.first.wait_for()  # the axes are drawn before there is a card
+    names = buttons.evaluate_all("them => them.map(one => one.innerText.trim())")
     assert set(names) == {"Curve"}
     visit.close()
     assert visit.wrong == []
