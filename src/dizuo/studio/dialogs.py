@@ -9,7 +9,7 @@ from nicegui.elements.mixins.text_element import TextElement
 
 from dizuo.core.errors import DizuoError
 from dizuo.platform.catalogue import _
-from dizuo.studio.page import Handler, Page, Work
+from dizuo.studio.page import Handler, Page, Work, value_of
 
 T = TypeVar("T")
 
@@ -65,7 +65,7 @@ def form_dialog(
             except DizuoError as error:
                 problem.say(error)
 
-        page.on(form, "submit", send, f"() => emit(document.getElementById('{field_id}').value)")
+        page.on(form, "submit", send, value_of(field_id))
 
 
 class Confirm(Generic[T]):

@@ -10,7 +10,7 @@ from dizuo.core.errors import UserError
 from dizuo.platform.catalogue import _
 from dizuo.platform.keys import Key
 from dizuo.studio.dialogs import Confirm, form_dialog
-from dizuo.studio.page import Handler, Page
+from dizuo.studio.page import FORM_VALUES, Handler, Page
 
 _SCOPES = {
     "": _("All that you may"),
@@ -21,8 +21,6 @@ _SCOPES = {
 _MAY = {"models": _("asks models"), "read": _("looks, and changes nothing")}
 _GRACES = {"0": _("It ends at once"), "1": _("For an hour"), "24": _("For a day"), "168": _("For a week")}  # hours
 _CACHE = {"": _("Used where it is on"), "true": _("Neither used nor filled")}
-# The fields of the form, by name.
-_VALUES = "(event) => emit(Object.fromEntries(new FormData(event.target)))"
 
 
 class KeyList:
@@ -77,7 +75,7 @@ class KeyList:
                     with page.el("div"):
                         page.text("label", "label", _("Cache of answers")).props["for"] = "key-uncached"
                         _choice(page, "key-uncached", _CACHE).props["name"] = "uncached"
-        page.on(form, "submit", self._create, _VALUES)
+        page.on(form, "submit", self._create, FORM_VALUES)
 
     async def load(self) -> None:
         """Shows the keys that there are: one's own, and for the owner everyone's."""

@@ -9,7 +9,7 @@ from dizuo.core.errors import UserError
 from dizuo.gateway.limits import Standing
 from dizuo.platform.catalogue import _
 from dizuo.studio.dialogs import Problem, dialog
-from dizuo.studio.page import Handler, Page
+from dizuo.studio.page import FORM_VALUES, Handler, Page
 
 _SUBJECTS = {"all": _("Everyone"), "user": _("User"), "key": _("Key"), "app": _("App")}
 _PERIODS = {"month": _("a month"), "day": _("a day"), "total": _("in all")}
@@ -20,8 +20,6 @@ _NUMBERS = (
     ("budget", _("Budget")),
 )
 _SHARE = "warn_at"
-# The fields of the form, by name.
-_VALUES = "(event) => emit(Object.fromEntries(new FormData(event.target)))"
 _NEW = _("What is left empty stays as it is. With all empty, the limit is lifted.")
 _CHANGE = _("What is empty has no limit. With all empty, the limit is lifted.")
 
@@ -51,7 +49,7 @@ class LimitForm:
                 page.button("button", _("Cancel")).props["data-close"] = True
                 with page.el("button", "button primary", type="submit"):
                     page.text("span", "", _("Set"))
-        page.on(form, "submit", self._send, _VALUES)
+        page.on(form, "submit", self._send, FORM_VALUES)
 
     def _field(self, name: str, label: str, kind: str) -> Element:
         page = self._page

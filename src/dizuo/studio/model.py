@@ -15,7 +15,7 @@ from dizuo.studio.dialogs import Confirm
 from dizuo.studio.layout import frame
 from dizuo.studio.missing import show_missing
 from dizuo.studio.models import facts, what_it_is
-from dizuo.studio.page import Page
+from dizuo.studio.page import Page, value_of
 from dizuo.studio.prose import Prose
 
 _REFRESH_S = 0.06  # how often a growing text is shown again
@@ -93,7 +93,7 @@ class _Model:
             self._out = page.el("div", "prose", id="tried")
         # Lines of figures keep their columns; what a model writes is prose.
         self._as_lines = info.kind not in ("chat", "completion")
-        page.on(form, "submit", self._try, "() => emit(document.getElementById('try-text').value)")
+        page.on(form, "submit", self._try, value_of("try-text"))
 
     async def _try(self, text: str) -> None:
         if self._work is None or self._work.done():

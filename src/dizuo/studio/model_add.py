@@ -11,12 +11,11 @@ from dizuo.core.jobs import Job
 from dizuo.gateway.hub import JOB_KIND, share_done
 from dizuo.platform.catalogue import _
 from dizuo.studio.jobs_view import job_badge
-from dizuo.studio.page import Handler, Page, badge, progress_bar, set_progress
+from dizuo.studio.page import FORM_VALUES, Handler, Page, badge, progress_bar, set_progress
 
 _BUSY_S = 0.6
 _IDLE_S = 4.0  # others may start one: the command line, the API, another tab
 _RECENT = timedelta(hours=1)
-_VALUES = "(event) => emit(Object.fromEntries(new FormData(event.target)))"
 
 
 class ModelAdd:
@@ -52,7 +51,7 @@ class ModelAdd:
             with page.el("div", "row"), page.el("button", "button primary", type="submit"):
                 page.icon("download")
                 page.text("span", "", _("Fetch"))
-        page.on(form, "submit", self._fetch, _VALUES)
+        page.on(form, "submit", self._fetch, FORM_VALUES)
 
     async def begin(self) -> None:
         """Shows what is on its way and follows it from now on."""

@@ -26,6 +26,8 @@ _SAID_LEAST = 2_000
 
 Work = Coroutine[Any, Any, None]
 Handler = Callable[..., Work]
+# The JavaScript, for `Page.on`, that emits the fields of a form by name.
+FORM_VALUES = "(event) => emit(Object.fromEntries(new FormData(event.target)))"
 Badge = tuple[str, str, str]  # icon, kind ("good", "warn", "bad" or ""), label
 
 
@@ -238,6 +240,11 @@ class Page:
                 break
             value /= 1024
         return f"{value:.0f} {unit}" if value >= 10 or unit == "B" else f"{value:.1f} {unit}"
+
+
+def value_of(field_id: str) -> str:
+    """The JavaScript, for `Page.on`, that emits what stands in a field."""
+    return f"() => emit(document.getElementById('{field_id}').value)"
 
 
 def progress_bar(page: Page, share: float, label: str) -> Element:

@@ -10,7 +10,7 @@ from dizuo.gateway.prices import CURRENCIES, Price
 from dizuo.platform.catalogue import _
 from dizuo.studio.dialogs import Confirm
 from dizuo.studio.layout import frame
-from dizuo.studio.page import Page
+from dizuo.studio.page import FORM_VALUES, Page
 from dizuo.studio.usage import usage_head
 
 _AMOUNTS = (
@@ -21,7 +21,6 @@ _AMOUNTS = (
 )
 # What stands for no amount: a kept token without a price of its own costs as much as any other of the prompt.
 _NOTHING = {"input": "0", "cached_input": "–", "output": "0", "cpu_hour": "–"}
-_VALUES = "(event) => emit(Object.fromEntries(new FormData(event.target)))"
 
 
 async def prices_page(request: Request) -> None:
@@ -77,7 +76,7 @@ class _Prices:
                 self._field("source", _("Source"), maxlength="500")
                 with page.el("button", "button primary", type="submit"):
                     page.text("span", "", _("Set"))
-        page.on(form, "submit", self._set, _VALUES)
+        page.on(form, "submit", self._set, FORM_VALUES)
 
     def _field(self, name: str, label: str, **attributes: Any) -> None:
         page = self.page

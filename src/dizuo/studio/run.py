@@ -19,7 +19,7 @@ from dizuo.platform.catalogue import _
 from dizuo.studio.dialogs import Confirm, form_dialog
 from dizuo.studio.layout import frame
 from dizuo.studio.missing import show_missing
-from dizuo.studio.page import Page, badge, progress_bar, set_badge, set_progress
+from dizuo.studio.page import Page, badge, progress_bar, set_badge, set_progress, value_of
 from dizuo.studio.run_plan import PlanView
 from dizuo.studio.run_replay import Replay
 from dizuo.studio.run_steps import REASONS, Steps, prose, why_ended
@@ -30,7 +30,6 @@ from dizuo.studio.traces import duration
 _BUSY_S = 0.6
 _IDLE_S = 3.0  # others may answer or steer: the command line, the API, another tab
 _TITLE_CHARACTERS = 120
-_FIELD = "() => emit(document.getElementById('{id}').value)"
 
 
 async def run_page(request: Request, run_id: str) -> None:
@@ -138,7 +137,7 @@ class _RunPage:
             with page.el("div", "row"), page.el("button", "button", type="submit"):
                 page.icon("send")
                 page.text("span", "", _("Send"))
-        page.on(self._steer, "submit", self._steer_it, _FIELD.format(id="steer"))
+        page.on(self._steer, "submit", self._steer_it, value_of("steer"))
 
     def _build_dialogs(self) -> None:
         page = self.page

@@ -11,7 +11,7 @@ from dizuo.agents.steps import Budget
 from dizuo.core.errors import DizuoError, UserError
 from dizuo.platform.catalogue import _
 from dizuo.studio.dialogs import Problem
-from dizuo.studio.page import Page
+from dizuo.studio.page import FORM_VALUES, Page
 from dizuo.studio.run_texts import one_line
 
 _BUDGETS = (
@@ -21,7 +21,6 @@ _BUDGETS = (
     ("seconds", _("Seconds of work"), "any"),
     ("tool_calls", _("Tool calls"), "1"),
 )
-_VALUES = "(event) => emit(Object.fromEntries(new FormData(event.target)))"
 _TOOL = "tool "  # of a field's name, before that of a tool
 _ANSWERS = {"": _("no"), "ask": _("yes, and it asks each time"), "allow": _("yes, without asking")}
 
@@ -64,7 +63,7 @@ class RunForm:
             with page.el("div", "row"), page.el("button", "button primary", type="submit"):
                 page.icon("play")
                 page.text("span", "", _("Start"))
-        page.on(form, "submit", self._start, _VALUES)
+        page.on(form, "submit", self._start, FORM_VALUES)
 
     def _model(self, models: Sequence[str]) -> None:
         """Any that can be asked; a provider may have more than it lists."""

@@ -12,7 +12,7 @@ from dizuo.studio.base import base_head, show_counts
 from dizuo.studio.knowledge import base_path
 from dizuo.studio.layout import frame
 from dizuo.studio.missing import show_missing
-from dizuo.studio.page import Page, skeleton
+from dizuo.studio.page import Page, skeleton, value_of
 from dizuo.studio.prose import marked, query_spans
 from dizuo.studio.source import place
 
@@ -53,7 +53,7 @@ class _Search:
                 with page.el("button", "button primary", type="submit"):
                     page.icon("search")
                     page.text("span", "", _("Search"))
-            page.on(form, "submit", self._search, "() => emit(document.getElementById('query').value)")
+            page.on(form, "submit", self._search, value_of("query"))
             self._results = page.el("div", "stack", aria_live="polite")
         await show_counts(page, self.name, counts)
         if query.strip():

@@ -14,7 +14,7 @@ from dizuo.studio.dialogs import Confirm, dialog
 from dizuo.studio.guard import Theme
 from dizuo.studio.keys import KeyList
 from dizuo.studio.layout import HTML_LANGUAGE, THEMES, frame, set_theme
-from dizuo.studio.page import Handler, Page
+from dizuo.studio.page import Handler, Page, value_of
 
 _LANGUAGE_NAMES = {"en": "English", "zh": "简体中文"}
 _SOURCES = {"default": _("default"), "file": _("file"), "environment": _("environment"), "flag": _("flag")}
@@ -68,7 +68,7 @@ class _Settings:
             with page.el("button", "button primary", type="submit"):
                 page.icon("plus")
                 page.text("span", "", submit)
-        page.on(form, "submit", make, f"() => emit(document.getElementById('{field_id}').value)")
+        page.on(form, "submit", make, value_of(field_id))
 
     # --- look and account -------------------------------------------------------------------------------------
 
