@@ -350,7 +350,7 @@ class _Watch:
     def _in_tmp(self) -> int:
         """Files in /tmp. 0 where that cannot be known: it is gone, or not there yet."""
         with contextlib.suppress(OSError):
-            there = os.statvfs(f"/proc/{self._first()}/root/tmp")
+            there = os.statvfs(Path("/proc", str(self._first()), "root", "tmp"))
             # Before it is mounted, that is a folder of this machine.
             return there.f_files - there.f_ffree if there.f_blocks * there.f_frsize <= self._limits.tmp else 0
         return 0
