@@ -7,7 +7,7 @@ come, is in our rows; the worker only asks which job is next and has it run.
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -38,21 +38,21 @@ class JobStopped(BaseException):
 class JobWorker:
     """Runs jobs in threads of this process, one at a time in each lane. The caller holds the home's worker lock.
 
-    `next_job` names the job that is due in a lane; `run` does it, returns when it is over, and raises JobStopped soon
-    after `stopping` is set.
+    `due` names the job that is due in each lane that has one; `run` does it, returns when it is over, and raises
+    JobStopped soon after `stopping` is set.
     """
 
     def __init__(
         self,
         database_url: str,
         lanes: Sequence[str],
-        next_job: Callable[[str], str | None],
+        due: Callable[[], Mapping[str, str]],
         run: Callable[[str], None],
         stopping: threading.Event,
     ) -> None:
         self._database_url = database_url
         self._lanes = lanes
-        self._next_job = next_job
+        self._due = due
         self._run = run
         self._stopping = stopping
         self._wake = threading.Event()
@@ -98,14 +98,15 @@ class JobWorker:
         handed: dict[str, tuple[str, float]] = {}  # lane -> the job that is due there, and since when
         while not self._stopping.is_set():
             try:
+                due = self._due()
                 for lane in self._lanes:
-                    due = self._next_job(lane)
-                    if due is None or due == self._running.get(lane):
+                    job = due.get(lane)
+                    if job is None or job == self._running.get(lane):
                         handed.pop(lane, None)
                         continue
-                    if due != handed.get(lane, ("", 0.0))[0]:
-                        handed[lane] = due, time.monotonic()
-                    _hand_over(due, lane, is_orphan=time.monotonic() - handed[lane][1] > _ORPHAN_S)
+                    if job != handed.get(lane, ("", 0.0))[0]:
+                        handed[lane] = job, time.monotonic()
+                    _hand_over(job, lane, is_orphan=time.monotonic() - handed[lane][1] > _ORPHAN_S)
             except Exception:
                 # A database that is locked or gone for a while; the jobs wait in it.
                 logger.exception("the next job cannot be begun; trying again")
