@@ -14,7 +14,7 @@ from dizuo.platform import settings as settings_table
 from dizuo.platform.blobs import Blobs
 from dizuo.platform.database import Database
 
-RUN_LANES = 4  # runs of agents that are advanced side by side
+_RUN_JOBS = tuple(f"agent.run.{n}" for n in range(4))  # runs of agents that are advanced side by side, a lane each
 
 if TYPE_CHECKING:
     from dizuo.agents.memory import Memories
@@ -117,8 +117,8 @@ class House:
         jobs.register("knowledge.add", lambda context: self.library.run_add(context))
         jobs.register("model.add", lambda context: self.hub.run_add(context), lane="model")
         jobs.register("train", lambda context: self.trainings.run(context), lane="train")
-        for lane in range(RUN_LANES):
-            jobs.register(f"agent.run.{lane}", lambda context: self.runs.run_job(context), lane=f"run{lane}")
+        for kind in _RUN_JOBS:
+            jobs.register(kind, lambda context: self.runs.run_job(context), lane=kind)
         return jobs
 
     @once
@@ -317,7 +317,7 @@ class House:
             lambda name: knowledge_tool(self.library, name),
             self.settings.home / "runs",
             self._price,
-            RUN_LANES,
+            _RUN_JOBS,
             self.toolbox,
             lambda: self.memories,
         )

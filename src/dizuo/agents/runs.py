@@ -43,7 +43,6 @@ from dizuo.platform.jobs import JobContext, Jobs
 
 RunStatus = Literal["active", "waiting", "paused", "ended"]
 
-JOB_KIND = "agent.run"
 MOST_GOAL_CHARACTERS = 100_000
 _WATCH_S = 0.1
 logger = logging.getLogger(__name__)
@@ -99,13 +98,13 @@ class Runs:
         search: Callable[[str], Tool],
         workspaces: Path,
         price: Price = lambda _model, _usage: 0.0,
-        lanes: int = 4,
+        job_kinds: Sequence[str] = ("agent.run",),
         toolbox: Toolbox | None = None,
         memories: Callable[[], Memories] | None = None,
     ) -> None:
-        """`search` makes the tool that looks into the knowledge base of a name. `lanes`: how many runs are advanced
-        side by side, each by jobs of the kind agent.run.N. `toolbox`: what a run may be given besides. `memories`:
-        what runs of a user keep for later ones.
+        """`search` makes the tool that looks into the knowledge base of a name. `job_kinds`: the kinds of jobs that
+        advance runs, each in a lane of its own: that many go side by side. `toolbox`: what a run may be given besides.
+        `memories`: what runs of a user keep for later ones.
         """
         self._database = database
         self._jobs = jobs
@@ -113,7 +112,7 @@ class Runs:
         self._search = search
         self._workspaces = workspaces
         self._price = price
-        self._lanes = lanes
+        self._job_kinds = job_kinds
         self._toolbox = toolbox or Toolbox()
         self._memories = memories
 
@@ -155,12 +154,7 @@ class Runs:
 
     def get(self, run_id: str, user_id: int | None = None) -> Run:
         """One run; of that user, if one is named. Raises NotFound."""
-        found = _runs.select().where(_runs.c.id == run_id)
-        with self._database.read() as connection:
-            row = connection.execute(found if user_id is None else found.where(_runs.c.user_id == user_id)).first()
-        if row is None:
-            raise NotFound("There is no run {id!r}. To see those there are: dizuo run list", id=run_id)
-        return _run(row)
+        return _run(self._row(run_id, user_id))
 
     def list(self, user_id: int | None = None, status: RunStatus | None = None, limit: int = 50) -> Sequence[Run]:
         """Runs, the newest first."""
@@ -240,12 +234,12 @@ class Runs:
         answer to a question). Raises NotFound, Conflict where nothing waits, ToolArgumentsError for arguments that do
         not fit.
         """
-        run = self.get(run_id, user_id)
+        row = self._row(run_id, user_id)
         asked = next((one for one in self.waiting(run_id) if one.call_id == call_id), None)
         if asked is None:
             raise Conflict("The run {id} does not wait for an answer to {call!r}.", id=run_id, call=call_id)
         if arguments is not None:
-            own = (*self._tools(run.knowledge), *self._personal(run_user(self._database, run_id), run_id))
+            own = (*self._tools(row.knowledge), *self._personal(row.user_id, run_id))
             usable = [*own, *self._toolbox.lend([asked.name]).tools]
             known = next((one for one in usable if one.name == asked.name), None)
             if known is None:
@@ -260,7 +254,7 @@ class Runs:
             append(connection, run_id, given)
             if pending == {call_id}:
                 _set(connection, run_id, "active", only_from=("waiting",))
-        self._advance_soon(run_id, run_user(self._database, run_id))
+        self._advance_soon(run_id, row.user_id)
         return self.get(run_id)
 
     def steer(self, run_id: str, text: str, user_id: int | None = None) -> Run:
@@ -295,32 +289,30 @@ class Runs:
 
     def resume(self, run_id: str, user_id: int | None = None) -> Run:
         """Goes on with a run that rests. Raises NotFound, and Conflict where it has ended or waits for an answer."""
-        run = self.get(run_id, user_id)
-        if run.status == "ended":
+        row = self._row(run_id, user_id)
+        if row.status == "ended":
             raise Conflict("The run {id} has ended. To go on from one of its steps: dizuo run fork {id}", id=run_id)
         if self.waiting(run_id):
             raise Conflict("The run {id} waits for an answer. See it: dizuo run show {id}", id=run_id)
         with self._database.write() as connection:
             _set(connection, run_id, "active", only_from=("paused", "waiting"))
-        self._advance_soon(run_id, run_user(self._database, run_id))
+        self._advance_soon(run_id, row.user_id)
         return self.get(run_id)
 
     def fork(self, run_id: str, step: int | None = None, text: str = "", user_id: int | None = None) -> Run:
         """A new run that shares the first `step` steps (all but the end, if not said), and goes on from there with
         `text`. Raises NotFound, and UserError for a step that there is not.
         """
-        run = self.get(run_id, user_id)
+        row = self._row(run_id, user_id)
         steps = [one for one in self.steps(run_id) if not isinstance(one, Ended)]
         if step is not None and not 1 <= step <= len(steps):
             raise UserError("The run has steps 1 to {last}.", last=len(steps), param="step")
         shared = [*steps[:step], *([Steered(text=text)] if text.strip() else [])]
         started = shared[0]
         assert isinstance(started, Started)
-        with self._database.read() as connection:
-            policy = connection.scalar(sa.select(_runs.c.policy).where(_runs.c.id == run_id))
-        owner = run_user(self._database, run_id)
-        new = self._insert(owner, started, run.knowledge, Policy.model_validate(policy), shared, forked_from=run_id)
-        self._advance_soon(new, owner)
+        policy = Policy.model_validate(row.policy)
+        new = self._insert(row.user_id, started, row.knowledge, policy, shared, forked_from=run_id)
+        self._advance_soon(new, row.user_id)
         return self.get(new)
 
     # --- the worker -------------------------------------------------------------------------------------------
@@ -334,10 +326,12 @@ class Runs:
                 context.finish_item(connection, item, "changed")
 
     async def advance(self, run_id: str, check: Callable[[], None] = lambda: None) -> None:
-        """Takes the steps that can be taken; `check` raises where it is to stop. Only the worker may: one at a time."""
-        with self._database.read() as connection:
-            row = connection.execute(_runs.select().where(_runs.c.id == run_id)).first()
-        if row is None or row.status != "active":
+        """Takes the steps that can be taken; `check` raises where it is to stop. Only the worker may: one at a time.
+
+        Raises NotFound.
+        """
+        row = self._row(run_id)
+        if row.status != "active":
             return
         journal = Journal(self._database, run_id)
         state = State(journal.read())
@@ -402,6 +396,15 @@ class Runs:
 
     # ----------------------------------------------------------------------------------------------------------
 
+    def _row(self, run_id: str, user_id: int | None = None) -> "sa.Row[Any]":
+        """One run's row; of that user, if one is named. Raises NotFound."""
+        found = _runs.select().where(_runs.c.id == run_id)
+        with self._database.read() as connection:
+            row = connection.execute(found if user_id is None else found.where(_runs.c.user_id == user_id)).first()
+        if row is None:
+            raise NotFound("There is no run {id!r}. To see those there are: dizuo run list", id=run_id)
+        return row
+
     def _personal(self, user_id: int | None, run_id: str) -> Sequence[Tool]:
         return () if self._memories is None or user_id is None else memory_tools(self._memories(), user_id, run_id)
 
@@ -459,14 +462,8 @@ class Runs:
         return self.get(run_id)
 
     def _advance_soon(self, run_id: str, user_id: int | None) -> None:
-        lane = int(run_id[-4:], 16) % self._lanes
-        self._jobs().submit(f"{JOB_KIND}.{lane}", subject=run_id, args={}, items=[(run_id, {})], user_id=user_id)
-
-
-def run_user(database: Database, run_id: str) -> int | None:
-    """Whose run it is."""
-    with database.read() as connection:
-        return connection.scalar(sa.select(_runs.c.user_id).where(_runs.c.id == run_id))
+        kind = self._job_kinds[int(run_id[-4:], 16) % len(self._job_kinds)]
+        self._jobs().submit(kind, subject=run_id, args={}, items=[(run_id, {})], user_id=user_id)
 
 
 def _set(
