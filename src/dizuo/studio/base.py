@@ -15,7 +15,7 @@ from dizuo.studio.jobs_view import JobsView
 from dizuo.studio.knowledge import base_path
 from dizuo.studio.layout import frame
 from dizuo.studio.missing import show_missing
-from dizuo.studio.page import Handler, Page
+from dizuo.studio.page import Handler, Page, table_head
 from dizuo.studio.upload import Upload
 
 _PAGE_SIZE = 50
@@ -153,18 +153,17 @@ class _Base:
                         page.text("p", "", _("No documents yet. Drop some above."))
                 return
             with page.el("div", "card table-card"), page.el("table"):
-                with page.el("thead"), page.el("tr"):
-                    for label, kind in (
-                        (_("Name"), ""),
-                        (_("Format"), "wide"),
-                        (_("Size"), "number wide"),
-                        (_("Pages"), "number wide"),
-                        (_("Chunks"), "number wide"),
-                        (_("Changed"), "wide"),
-                    ):
-                        page.text("th", kind, label).props["scope"] = "col"
-                    with page.el("th", "", scope="col"):
-                        page.text("span", "unseen", _("Remove"))
+                head = table_head(
+                    page,
+                    (_("Name"), ""),
+                    (_("Format"), "wide"),
+                    (_("Size"), "number wide"),
+                    (_("Pages"), "number wide"),
+                    (_("Chunks"), "number wide"),
+                    (_("Changed"), "wide"),
+                )
+                with head, page.el("th", "", scope="col"):
+                    page.text("span", "unseen", _("Remove"))
                 with page.el("tbody"):
                     for document in documents:
                         self._show_row(document)

@@ -9,7 +9,7 @@ from dizuo.gateway.cache import CacheUse
 from dizuo.gateway.cache_report import KINDS, LANGUAGES, CacheReport, Measured, Rate, report, verdict
 from dizuo.platform.catalogue import _
 from dizuo.studio.layout import frame
-from dizuo.studio.page import Page
+from dizuo.studio.page import Page, table_head
 from dizuo.studio.usage import usage_head
 
 _POLICIES = {
@@ -73,17 +73,16 @@ def _here(page: Page, use: CacheUse, around: Element) -> None:
 
 def _table(page: Page, found: CacheReport) -> None:
     with page.el("div", "card table-card"), page.el("table"):
-        with page.el("thead"), page.el("tr"):
-            for label, classes in (
-                (_("Language"), ""),
-                (_("Kind"), ""),
-                (_("Looked up"), "number"),
-                (_("Hits"), "number"),
-                (_("Wrong"), "number"),
-                (_("Hit rate"), "number"),
-                (_("False-hit rate"), "number"),
-            ):
-                page.text("th", classes, label).props["scope"] = "col"
+        table_head(
+            page,
+            (_("Language"), ""),
+            (_("Kind"), ""),
+            (_("Looked up"), "number"),
+            (_("Hits"), "number"),
+            (_("Wrong"), "number"),
+            (_("Hit rate"), "number"),
+            (_("False-hit rate"), "number"),
+        )
         with page.el("tbody"):
             for one in found.measured:
                 _row(page, one)

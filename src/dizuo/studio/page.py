@@ -247,6 +247,14 @@ def value_of(field_id: str) -> str:
     return f"() => emit(document.getElementById('{field_id}').value)"
 
 
+def table_head(page: Page, *columns: tuple[str, str]) -> Element:
+    """The head of a table: labels with their classes. Returns its row."""
+    with page.el("thead"), page.el("tr") as row:
+        for label, classes in columns:
+            page.text("th", classes, label).props["scope"] = "col"
+    return row
+
+
 def progress_bar(page: Page, share: float, label: str) -> Element:
     """A bar filled to a share between 0 and 1."""
     with page.el("div", "bar", role="progressbar", aria_valuemin="0", aria_valuemax="100") as bar:

@@ -10,7 +10,7 @@ from dizuo.gateway.prices import CURRENCIES, Price
 from dizuo.platform.catalogue import _
 from dizuo.studio.dialogs import Confirm
 from dizuo.studio.layout import frame
-from dizuo.studio.page import FORM_VALUES, Page
+from dizuo.studio.page import FORM_VALUES, Page, table_head
 from dizuo.studio.usage import usage_head
 
 _AMOUNTS = (
@@ -89,14 +89,11 @@ class _Prices:
         prices = await asyncio.to_thread(page.house.prices.list)
         self._table.clear()
         with self._table, page.el("table"):
-            with page.el("thead"), page.el("tr"):
-                page.text("th", "", _("Model")).props["scope"] = "col"
-                for name, label in _AMOUNTS:
-                    page.text("th", _kind(name), label).props["scope"] = "col"
-                page.text("th", "wide", _("Source")).props["scope"] = "col"
-                if page.visitor.is_owner:
-                    with page.el("th", "", scope="col"):
-                        page.text("span", "unseen", _("Remove"))
+            amounts = [(label, _kind(name)) for name, label in _AMOUNTS]
+            head = table_head(page, (_("Model"), ""), *amounts, (_("Source"), "wide"))
+            if page.visitor.is_owner:
+                with head, page.el("th", "", scope="col"):
+                    page.text("span", "unseen", _("Remove"))
             with page.el("tbody"):
                 for price in prices:
                     self._row(price)

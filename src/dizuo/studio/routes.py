@@ -13,7 +13,7 @@ from dizuo.platform.catalogue import _
 from dizuo.studio.assets import asset
 from dizuo.studio.dialogs import Confirm
 from dizuo.studio.layout import frame
-from dizuo.studio.page import Handler, Page, progress_bar
+from dizuo.studio.page import Handler, Page, progress_bar, table_head
 from dizuo.studio.routes_form import RouteForm
 
 _LOOK_S = 3.0
@@ -130,14 +130,13 @@ class _Routes:
             page.text("p", "muted nothing", _("No remote model was asked lately."))
             return
         with page.el("table", "health"):
-            with page.el("thead"), page.el("tr"):
-                for heading, kind in (
-                    (_("Model"), ""),
-                    (_("State"), ""),
-                    (_("Under way"), "number"),
-                    (_("Failures in 30 s"), "number"),
-                ):
-                    page.text("th", kind, heading).props["scope"] = "col"
+            table_head(
+                page,
+                (_("Model"), ""),
+                (_("State"), ""),
+                (_("Under way"), "number"),
+                (_("Failures in 30 s"), "number"),
+            )
             for one in health:
                 with page.el("tbody"):
                     with page.el("tr"):

@@ -14,7 +14,7 @@ from dizuo.agents.steps import ApprovalAsked
 from dizuo.platform.catalogue import _
 from dizuo.studio.assets import asset
 from dizuo.studio.layout import frame
-from dizuo.studio.page import Badge, Page, badge
+from dizuo.studio.page import Badge, Page, badge, table_head
 from dizuo.studio.run_approval import ApprovalCard
 from dizuo.studio.run_form import RunForm
 from dizuo.studio.run_steps import REASONS
@@ -152,16 +152,15 @@ class _Runs:
                 )
             return
         with page.el("div", "card table-card"), page.el("table", "runs-table"):
-            with page.el("thead"), page.el("tr"):
-                for label, kind in (
-                    (_("Goal"), ""),
-                    (_("Status"), ""),
-                    (_("Steps"), "number wide"),
-                    (_("Tokens"), "number wide"),
-                    (_("Cost"), "number wide"),
-                    (_("When"), "wide"),
-                ):
-                    page.text("th", kind, label).props["scope"] = "col"
+            table_head(
+                page,
+                (_("Goal"), ""),
+                (_("Status"), ""),
+                (_("Steps"), "number wide"),
+                (_("Tokens"), "number wide"),
+                (_("Cost"), "number wide"),
+                (_("When"), "wide"),
+            )
             with page.el("tbody"):
                 for run in runs:
                     self._show_row(run, used[run.id])

@@ -10,7 +10,7 @@ from dizuo.platform.catalogue import _
 from dizuo.platform.traces import SpanInfo, TraceRecord, seen_by
 from dizuo.studio.layout import frame
 from dizuo.studio.missing import show_missing
-from dizuo.studio.page import Page
+from dizuo.studio.page import Page, table_head
 from dizuo.studio.traces import duration, outcome, style
 
 _DEEPEST = 6  # further in, the names would leave no room for the bars
@@ -121,16 +121,15 @@ def _table(page: Page, trace: TraceRecord) -> None:
         page.text("summary", "", _("The steps as a table"))
         with page.el("div", "scrolls", tabindex="0", role="region") as region, page.el("table"):
             page.name(region, "aria-label", _("The steps as a table"))
-            with page.el("thead"), page.el("tr"):
-                for label, kind in (
-                    (_("No."), "number"),
-                    (_("Step"), ""),
-                    (_("Within"), "number"),
-                    (_("Begins after"), "number"),
-                    (_("Time"), "number"),
-                    (_("Error"), ""),
-                ):
-                    page.text("th", kind, label).props["scope"] = "col"
+            table_head(
+                page,
+                (_("No."), "number"),
+                (_("Step"), ""),
+                (_("Within"), "number"),
+                (_("Begins after"), "number"),
+                (_("Time"), "number"),
+                (_("Error"), ""),
+            )
             with page.el("tbody"):
                 for number, span in enumerate(trace.spans):
                     with page.el("tr"):

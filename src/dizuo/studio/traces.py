@@ -13,7 +13,7 @@ from dizuo.platform.catalogue import _
 from dizuo.platform.traces import TraceInfo, seen_by
 from dizuo.studio.assets import asset
 from dizuo.studio.layout import frame
-from dizuo.studio.page import Badge, Handler, Page, badge
+from dizuo.studio.page import Badge, Handler, Page, badge, table_head
 
 _PAGE_SIZE = 50
 _STATUS: dict[Status, Badge] = {
@@ -129,16 +129,15 @@ class _Traces:
                     page.text("p", "", _("No traces yet. Ask something, here or through the API."))
             return
         with page.el("div", "card table-card"), page.el("table", "traces-table"):
-            with page.el("thead"), page.el("tr"):
-                for label, kind in (
-                    (_("Request"), ""),
-                    (_("Status"), ""),
-                    (_("Time"), "number"),
-                    (_("Tokens"), "number wide"),
-                    (_("User"), "wide"),
-                    (_("When"), "wide"),
-                ):
-                    page.text("th", kind, label).props["scope"] = "col"
+            table_head(
+                page,
+                (_("Request"), ""),
+                (_("Status"), ""),
+                (_("Time"), "number"),
+                (_("Tokens"), "number wide"),
+                (_("User"), "wide"),
+                (_("When"), "wide"),
+            )
             with page.el("tbody"):
                 for trace in found:
                     self._show_row(trace)

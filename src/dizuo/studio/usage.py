@@ -15,7 +15,7 @@ from dizuo.platform.catalogue import _
 from dizuo.studio.assets import asset
 from dizuo.studio.layout import frame
 from dizuo.studio.limit_form import LimitForm
-from dizuo.studio.page import Page, progress_bar
+from dizuo.studio.page import Page, progress_bar, table_head
 from dizuo.studio.usage_chart import show_chart
 
 _DAYS = {"7": _("7 days"), "30": _("30 days"), "90": _("90 days")}
@@ -155,18 +155,17 @@ class _Usage:
         with page.el("section", "card table-card"), page.el("div", "usage-table", tabindex="0", role="region") as box:
             page.name(box, "aria-label", _("Usage in a table"))
             with page.el("table"):
-                with page.el("thead"), page.el("tr"):
-                    page.text("th", "", _BY[report.by]).props["scope"] = "col"
-                    for label, kind in (
-                        (_("Calls"), "number"),
-                        (_("Tokens read"), "number wide"),
-                        (_("Tokens written"), "number wide"),
-                        (_("Cost"), "number"),
-                        (_("CPU seconds"), "number wide"),
-                        (_("Failed"), "number wide"),
-                        (_("Refused"), "number wide"),
-                    ):
-                        page.text("th", kind, label).props["scope"] = "col"
+                table_head(
+                    page,
+                    (_BY[report.by], ""),
+                    (_("Calls"), "number"),
+                    (_("Tokens read"), "number wide"),
+                    (_("Tokens written"), "number wide"),
+                    (_("Cost"), "number"),
+                    (_("CPU seconds"), "number wide"),
+                    (_("Failed"), "number wide"),
+                    (_("Refused"), "number wide"),
+                )
                 with page.el("tbody"):
                     for row in report.rows:
                         with page.el("tr"):
