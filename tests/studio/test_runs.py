@@ -148,6 +148,8 @@ def test_a_run_is_steered_paused_planned_anew_forked_and_cancelled(visit: Visit,
     assert page.get_by_label("Your answer").input_value() == "half an ans", "nothing typed is lost"
 
     page.get_by_role("button", name="Cancel", exact=True).first.click()
+    page.locator("#cancel-run[open]").wait_for()
+    assert page.locator("#cancel-run").inner_text().count("the best answer so far") == 1
     page.locator("#cancel-run").get_by_role("button", name="Cancel the run").click()
     page.locator("#end", has_text="cancelled").wait_for()
     page.get_by_role("button", name="Fork from step 2").click()

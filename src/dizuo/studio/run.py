@@ -141,9 +141,9 @@ class _RunPage:
 
     def _build_dialogs(self) -> None:
         page = self.page
-        note = _("It ends with the best answer so far. You can fork it later from any step.")
-        confirm = Confirm(page, "cancel-run", _("Cancel this run?"), _("Cancel the run"), self._cancel_it, note)
-        page.on(self._cancel, "click", confirm.asker(self.run.id, note))
+        confirm = Confirm(page, "cancel-run", _("Cancel this run?"), _("Cancel the run"), self._cancel_it)
+        said = _("It ends with the best answer so far. You can fork it later from any step.")
+        page.on(self._cancel, "click", confirm.asker(self.run.id, said))
         self._fork_from = 1
         with form_dialog(page, "fork-run", _("Fork"), "fork-text", _("Fork"), self._fork_it), page.el("div", "stack"):
             self._fork_said = page.text("p", "muted", "")
