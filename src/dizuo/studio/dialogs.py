@@ -15,11 +15,12 @@ T = TypeVar("T")
 
 
 @contextmanager
-def dialog(page: Page, dialog_id: str, title: str) -> Iterator[TextElement]:
+def dialog(page: Page, dialog_id: str, title: str, *, broad: bool = False) -> Iterator[TextElement]:
     """A dialog; what follows goes into it. Yields its title. Open it with `data-open`, or `studio.open` of its id."""
+    classes = "dialog broad" if broad else "dialog"
     with (
         page.client.content,
-        page.el("dialog", "dialog", id=dialog_id, aria_labelledby=f"{dialog_id}-title"),
+        page.el("dialog", classes, id=dialog_id, aria_labelledby=f"{dialog_id}-title"),
     ):
         heading = page.text("h2", "", title)
         heading.props["id"] = f"{dialog_id}-title"

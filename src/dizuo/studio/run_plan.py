@@ -74,9 +74,7 @@ class PlanView:
 
     def _build_dialog(self) -> None:
         page = self._page
-        with dialog(page, "plan-form", _("Change the plan")) as title, page.el("form", "stack") as form:
-            assert title.parent_slot is not None
-            title.parent_slot.parent.classes("broad")
+        with dialog(page, "plan-form", _("Change the plan"), broad=True), page.el("form", "stack") as form:
             page.text("p", "muted small", _("The agent reads the new plan before its next step."))
             self._list = page.el("ol", "stack", id="plan-rows")
             page.button("button small", _("Add an item"), self._add_empty, icon="plus")
