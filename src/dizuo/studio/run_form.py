@@ -1,6 +1,7 @@
 """The form that gives an agent a goal."""
 
 import asyncio
+import glob
 from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
@@ -133,7 +134,7 @@ class RunForm:
         self._problem.hide()
         try:
             wanted = {name.removeprefix(_TOOL): said for name, said in given.items() if name.startswith(_TOOL) and said}
-            rules = [Rule(tool=_literally(tool), decision="allow") for tool, said in wanted.items() if said == "allow"]
+            rules = [Rule(tool=glob.escape(tool), decision="allow") for tool, said in wanted.items() if said == "allow"]
             tools = [tool for tool in wanted if tool not in self._had]
             run = await asyncio.to_thread(
                 lambda: page.house.runs.start(
@@ -160,8 +161,3 @@ def _budget(given: Mapping[str, str]) -> Budget:
     except ValidationError as error:
         value = str(error.errors()[0]["input"])
         raise UserError("{value!r} cannot be a budget: it must be a number above zero.", value=value[:40]) from None
-
-
-def _literally(tool: str) -> str:
-    """A pattern that only this name fits."""
-    return "".join(f"[{character}]" if character in "*?[" else character for character in tool)
