@@ -3,12 +3,14 @@
 import asyncio
 import json
 import time
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dizuo.agents.builtin import BUILT_IN, ask_user, calculate
+from dizuo.agents.loop import Loop
 from dizuo.agents.plan import update_plan
 from dizuo.agents.policy import Policy, Rule
 from dizuo.agents.state import SAME_CALLS, State
@@ -216,6 +218,22 @@ def test_a_plan_is_a_step_of_its_own() -> None:
     state = run(ByTurn([call("update_plan", items=[ITEM])], "Done."), [update_plan])
     assert state.plan == (PlanItem(text="Add", check="The sum is there"),)
     assert end_of(state).detail == "Add"  # it answered, though that was still open
+
+
+def test_a_crash_anywhere_loses_no_plan() -> None:
+    for number in range(1, 6):  # of the last step that was written down
+        state, model = started([update_plan]), ByTurn([call("update_plan", items=[ITEM])], "Done.")
+
+        async def crashed(loop: Loop, state: State, number: int) -> None:
+            async with aclosing(loop.steps(state)) as steps:
+                async for step in steps:
+                    if state.number == number:
+                        return
+                    state.take(step)
+
+        asyncio.run(crashed(loop_of(model, [update_plan]), state, number))
+        goes_on(state, model, [update_plan])
+        assert state.plan == (PlanItem(text="Add", check="The sum is there"),), number
 
 
 def test_an_item_is_done_only_with_evidence() -> None:

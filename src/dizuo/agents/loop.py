@@ -119,15 +119,17 @@ class Loop:
         going: list[ToolCall] = []
         room = state.budget.tool_calls - state.tool_calls
         for call in list(state.open.values()):
+            if call.name == PLAN_TOOL:
+                for planned in _planned(call):
+                    yield planned
+                continue
             step = self._next_of(call, state)
             if step is None and len(going) >= room:
-                step = self._refused(call, "The budget of tool calls is used up. Answer with what you have.")
+                step = _told(call, "The budget of tool calls is used up. Answer with what you have.", failed=True)
             if step is None:
                 going.append(call)
             elif step != state.asked.get(call.id):  # else it waits already
                 yield step
-                if isinstance(step, ToolEnded) and (plan := self._plan_in(step)):
-                    yield plan
         for call in going:
             if self._tools[call.name].effect != "read" and call.id not in state.begun:
                 yield ToolStarted(call_id=call.id)
@@ -144,18 +146,16 @@ class Loop:
         """What stands between a call and its being made; None: nothing."""
         answer = state.answers.get(call.id)
         if answer is not None and answer.decision == "reject":
-            return self._refused(call, f"The user said no. {answer.reason}".strip())
-        if call.name == PLAN_TOOL:
-            return self._planned(call)
+            return _told(call, f"The user said no. {answer.reason}".strip(), failed=True)
         known = self._tools.get(call.name)
         if known is None:
-            return self._refused(call, f"There is no tool {call.name!r}. There are: {', '.join(self._tools)}.")
+            return _told(call, f"There is no tool {call.name!r}. There are: {', '.join(self._tools)}.", failed=True)
         try:
             known.checked(call.arguments)
         except DizuoError as error:
-            return self._refused(call, str(error))
+            return _told(call, str(error), failed=True)
         if call.name == ASK_USER:
-            return self._asks(call, "question") if answer is None else self._told(call, answer.reason)
+            return self._asks(call, "question") if answer is None else _told(call, answer.reason)
         if call.id in state.begun and not known.idempotent:
             return self._asks(call, "maybe_done")
         if answer is not None:
@@ -164,7 +164,7 @@ class Loop:
             case "allow":
                 return None
             case "deny":
-                return self._refused(call, "The policy of this agent does not allow that call.")
+                return _told(call, "The policy of this agent does not allow that call.", failed=True)
             case "ask":
                 return self._asks(call, "effect")
 
@@ -183,30 +183,22 @@ class Loop:
     def _asks(call: ToolCall, why: Any) -> ApprovalAsked:
         return ApprovalAsked(call_id=call.id, name=call.name, arguments=call.arguments, why=why)
 
-    @staticmethod
-    def _refused(call: ToolCall, why: str) -> ToolEnded:
-        result = ToolResult(text=why, failed=True)
-        return ToolEnded(call_id=call.id, name=call.name, arguments=call.arguments, result=result)
 
-    @staticmethod
-    def _told(call: ToolCall, text: str) -> ToolEnded:
-        return ToolEnded(call_id=call.id, name=call.name, arguments=call.arguments, result=ToolResult(text=text))
+def _told(call: ToolCall, text: str, *, failed: bool = False) -> ToolEnded:
+    """What the loop itself answers to a call."""
+    result = ToolResult(text=text, failed=failed)
+    return ToolEnded(call_id=call.id, name=call.name, arguments=call.arguments, result=result)
 
-    # --- the plan ---------------------------------------------------------------------------------------------
 
-    def _planned(self, call: ToolCall) -> ToolEnded:
-        try:
-            items = plan_of(call.arguments)
-        except DizuoError as error:
-            return self._refused(call, str(error))
-        left = sum(item.status in ("open", "doing") for item in items)
-        return self._told(call, f"The plan has {len(items)} items, {left} of them to be done.")
-
-    @staticmethod
-    def _plan_in(step: ToolEnded) -> PlanChanged | None:
-        if step.name != PLAN_TOOL or step.result.failed:
-            return None
-        return PlanChanged(items=plan_of(step.arguments))
+def _planned(call: ToolCall) -> Sequence[PlanChanged | ToolEnded]:
+    """The plan first: a crash between the two makes it once more, and loses nothing."""
+    try:
+        items = plan_of(call.arguments)
+    except DizuoError as error:
+        return [_told(call, str(error), failed=True)]
+    left = sum(item.status in ("open", "doing") for item in items)
+    told = _told(call, f"The plan has {len(items)} items, {left} of them to be done.")
+    return [PlanChanged(items=items), told]
 
 
 def _left_of(state: State) -> str:
