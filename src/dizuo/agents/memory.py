@@ -88,7 +88,7 @@ class Memories:
             "importance": min(1.0, max(0.0, importance)),
             "created_at": at,
             "used_at": at,
-            **self._vector(f"{about}: {text}" if about else text),
+            **self._vector(labelled(about, text)),
         }
         with self._database.write() as connection:
             same = (_memories.c.user_id == user_id) & (_memories.c.kind == "fact") & (_memories.c.about == about)
@@ -146,7 +146,7 @@ class Memories:
             "text": schema.storable(text),
             "confidence": 1.0,
             "source": "",
-            **self._vector(f"{row.about}: {text}"),
+            **self._vector(labelled(row.about, text)),
         }
         with self._database.write() as connection:
             connection.execute(_memories.update().where(_memories.c.id == memory_id).values(values))
@@ -199,6 +199,11 @@ class Memories:
 
 def _reads(embedder: Embedder, text: str) -> bool:
     return embedder.coverage(text) >= 0.5  # below it a text is noise to the model (core.protocols.Embedder)
+
+
+def labelled(about: str, text: str) -> str:
+    """A memory as one text: what it is about, if it is said, and what it says."""
+    return f"{about}: {text}" if about else text
 
 
 def _key(about: str) -> str:
