@@ -98,10 +98,12 @@ class JobWorker:
         handed: dict[str, tuple[str, float]] = {}  # lane -> the job that is due there, and since when
         while not self._stopping.is_set():
             try:
+                # In this order: a job that ends between the two is in neither, and is not begun again.
+                running = dict(self._running)
                 due = self._due()
                 for lane in self._lanes:
                     job = due.get(lane)
-                    if job is None or job == self._running.get(lane):
+                    if job is None or job == running.get(lane):
                         handed.pop(lane, None)
                         continue
                     if job != handed.get(lane, ("", 0.0))[0]:
