@@ -30,7 +30,9 @@ def memory_tools(memories: Memories, user_id: int, run_id: str) -> tuple[Tool, .
         """Look for what is remembered of the user, the work and earlier runs. Do it first where the goal leaves
         something open that may have been said before."""
         found = memories.recall(user_id, query, limit)
-        lines = [f"- {labelled(one.about, one.text)} ({one.created_at:%Y-%m-%d}, sure {one.confidence:.0%})" for one in found]
+        lines = [
+            f"- {labelled(one.about, one.text)} ({one.created_at:%Y-%m-%d}, sure {one.confidence:.0%})" for one in found
+        ]
         # What a run has kept may come from text of others that it had read.
         by_people = all(not one.source for one in found)
         return ToolResult(text="\n".join(lines) or "Nothing is remembered of that.", trusted=by_people)
