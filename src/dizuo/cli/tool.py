@@ -83,27 +83,23 @@ def add(
         str, typer.Option("--token", metavar="TOKEN", help=_("A bearer token for the address; - reads a line."))
     ] = "",
 ) -> None:
-    import shlex
     from pathlib import Path
 
-    from dizuo.core.errors import UserError
+    from dizuo.agents.tool_texts import command_of, named_values, with_token
 
-    try:
-        words = shlex.split(program)
-    except ValueError as error:
-        raise UserError("The command cannot be read: {reason}", reason=str(error)) from None
+    words = command_of(program)
     if openapi and not openapi.startswith(("http://", "https://")):
         openapi = str(Path(openapi).absolute())
-    headers = _pairs(header, ":")
-    if token:
-        headers["Authorization"] = f"Bearer {_value(token)}"
+    headers = {name: _value(value) for name, value in named_values(header or (), ":").items()}
+    headers = with_token(headers, _value(token))
+    variables = {name: _value(value) for name, value in named_values(env or (), "=").items()}
     with terminal.house() as house:
         house.tool_servers.add(
             name,
             command=words,
             url=url or base_url,
             openapi=openapi,
-            environment=_pairs(env, "="),
+            environment=variables,
             headers=headers,
         )
         with terminal.waiting(terminal.t("Waiting for an answer…")):
@@ -168,6 +164,8 @@ def _show(terminal: Terminal, server: "ToolServerInfo", *, hint: bool = True) ->
 
 
 def _show_tool(terminal: Terminal, tool: "ServedTool") -> None:
+    from dizuo.agents.tool_texts import difference, said
+
     t = terminal.t
     state = {
         "new": t("not approved"),
@@ -181,45 +179,8 @@ def _show_tool(terminal: Terminal, tool: "ServedTool") -> None:
     terminal.show(f"{tool.name} · {effect} · {state}", style="" if tool.state == "approved" else "yellow")
     if tool.problem:
         terminal.show(terminal.note(tool.problem), style="red")
-    for line in _difference(tool) if tool.before else _lines(tool.listed):
+    for line in difference(tool) or said(tool.listed):
         terminal.show(f"   {line}", style={"+": "green", "-": "red"}.get(line[:1], "") if tool.before else "")
-
-
-def _difference(tool: "ServedTool") -> list[str]:
-    """What was approved against what is listed now, line by line."""
-    import difflib
-
-    assert tool.before is not None
-    now = [] if tool.state == "gone" else _lines(tool.listed)
-    return [line for line in difflib.ndiff(_lines(tool.before), now) if not line.startswith("?")]
-
-
-def _lines(tool: object) -> list[str]:
-    import json
-
-    from dizuo.agents.listed import ListedTool
-
-    assert isinstance(tool, ListedTool)
-    return [
-        *tool.description.strip().splitlines(),
-        *json.dumps(tool.parameters, ensure_ascii=False, indent=2).splitlines(),
-        *([json.dumps(tool.operation, ensure_ascii=False)] if tool.operation else []),
-        f"reads: {tool.reads}",
-    ]
-
-
-def _pairs(given: list[str] | None, between: str) -> dict[str, str]:
-    """NAME=VALUE pairs. Raises UserError for one without a name or a value."""
-    from dizuo.core.errors import UserError
-
-    found: dict[str, str] = {}
-    for one in given or ():
-        name, sep, value = one.partition(between)
-        if not sep or not name.strip():
-            raise UserError("Write NAME{between}VALUE.", between=between)
-        value = value.strip() if between == ":" else value
-        found[name.strip()] = _value(value)
-    return found
 
 
 def _value(given: str) -> str:
