@@ -6,6 +6,7 @@ Every face opens a `House` and calls what hangs from it; each part is made when 
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -17,6 +18,8 @@ from dizuo.platform.database import Database
 _RUN_JOBS = tuple(f"agent.run.{n}" for n in range(4))  # runs of agents that are advanced side by side, a lane each
 
 if TYPE_CHECKING:
+    from dizuo.agents.advance import Worker
+    from dizuo.agents.equipment import Equipment
     from dizuo.agents.memory import Memories
     from dizuo.agents.runs import Runs
     from dizuo.agents.tool_servers import ToolServers
@@ -118,7 +121,7 @@ class House:
         jobs.register("model.add", lambda context: self.hub.run_add(context), lane="model")
         jobs.register("train", lambda context: self.trainings.run(context), lane="train")
         for kind in _RUN_JOBS:
-            jobs.register(kind, lambda context: self.runs.run_job(context), lane=kind)
+            jobs.register(kind, lambda context: self.run_worker.run_job(context), lane=kind)
         return jobs
 
     @once
@@ -308,19 +311,24 @@ class House:
     def runs(self) -> "Runs":
         """Goals given to agents, and what becomes of them."""
         from dizuo.agents.runs import Runs
+
+        return Runs(self.database, lambda: self.jobs, self.equipment, _RUN_JOBS)
+
+    @once
+    def run_worker(self) -> "Worker":
+        """Works on the runs."""
+        from dizuo.agents.advance import Worker
+
+        return Worker(self.database, self.equipment, self.settings.home / "runs", self._price)
+
+    @once
+    def equipment(self) -> "Equipment":
+        """The models and tools of runs."""
+        from dizuo.agents.equipment import Equipment
         from dizuo.apps.agents import knowledge_tool
 
-        return Runs(
-            self.database,
-            lambda: self.jobs,
-            self._thinker,
-            lambda name: knowledge_tool(self.library, name),
-            self.settings.home / "runs",
-            self._price,
-            _RUN_JOBS,
-            self.toolbox,
-            lambda: self.memories,
-        )
+        search = partial(knowledge_tool, self.library)
+        return Equipment(self._thinker, search, self.toolbox, lambda: self.memories)
 
     @once
     def toolbox(self) -> "Toolbox":

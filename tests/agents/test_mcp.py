@@ -52,7 +52,7 @@ def listed() -> Sequence[ListedTool]:
 @pytest.fixture
 def notes(house: House, tmp_path: Path, listed: Sequence[ListedTool]) -> ToolServers:
     """An approved server of notes."""
-    house.runs._chat = lambda _name: ByTurn("Done.")
+    house.equipment.chat = lambda _name: ByTurn("Done.")
     house.tool_servers.add("notes", command=command(), environment={"NOTES": str(tmp_path), "NOTES_KEY": SECRET})
     house.tool_servers.note_listing("notes", listed)
     house.tool_servers.approve("notes")
@@ -333,9 +333,9 @@ def test_a_connection_that_nobody_used_closes() -> None:
 
 def test_a_run_gets_the_tools_that_it_names_and_no_others(notes: ToolServers, house: House, tmp_path: Path) -> None:
     model = ByTurn([call("notes__look", note="a")], [call("notes__keep", note="a", text="b")], "Done.")
-    house.runs._chat = lambda _name: model
+    house.equipment.chat = lambda _name: model
     run = house.runs.start("Keep it.", "scripted/agent", tools=["notes__look", "notes__keep"])
-    asyncio.run(house.runs.advance(run.id))
+    asyncio.run(house.run_worker.advance(run.id))
     assert house.runs.get(run.id).status == "waiting"  # for what acts on the outside
     started, _model, looked, *_ = house.runs.steps(run.id)
     assert started.kind == "started"
@@ -346,7 +346,7 @@ def test_a_run_gets_the_tools_that_it_names_and_no_others(notes: ToolServers, ho
     with pytest.raises(ToolArgumentsError):
         house.runs.answer(run.id, asked.call_id, "approve", arguments='{"note": 1}')
     house.runs.answer(run.id, asked.call_id, "approve", arguments='{"note": "a", "text": "c"}')
-    asyncio.run(house.runs.advance(run.id))
+    asyncio.run(house.run_worker.advance(run.id))
     assert house.runs.get(run.id).reason == "done"
     assert (tmp_path / "a").read_text() == "c"
 
@@ -360,7 +360,7 @@ def test_all_tools_of_a_server_are_named_by_its_name(notes: ToolServers, house: 
 
 @pytest.mark.parametrize("name", ["notes", "notes__look", "other", "calculate"])
 def test_a_tool_that_there_is_not_or_that_nobody_approved_starts_no_run(house: House, name: str) -> None:
-    house.runs._chat = lambda _name: ByTurn("Done.")
+    house.equipment.chat = lambda _name: ByTurn("Done.")
     house.tool_servers.add("notes", command=command())
     with pytest.raises(NotFound, match="fetch_page"):
         house.runs.start("Look.", "scripted/agent", tools=[name])
@@ -369,10 +369,10 @@ def test_a_tool_that_there_is_not_or_that_nobody_approved_starts_no_run(house: H
 
 def test_a_tool_whose_approval_went_while_the_run_rested_is_gone(notes: ToolServers, house: House) -> None:
     model = ByTurn([call("notes__look", note="a")], "I cannot.")
-    house.runs._chat = lambda _name: model
+    house.equipment.chat = lambda _name: model
     run = house.runs.start("Look.", "scripted/agent", tools=["notes"])
     notes.remove("notes")
-    asyncio.run(house.runs.advance(run.id))
+    asyncio.run(house.run_worker.advance(run.id))
     result = house.runs.steps(run.id)[2]
     assert result.kind == "tool"
     assert "There is no tool 'notes__look'" in result.result.text

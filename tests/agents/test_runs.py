@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 
+from dizuo.agents.advance import Worker
 from dizuo.agents.builtin import BUILT_IN
+from dizuo.agents.equipment import Equipment
 from dizuo.agents.journal import Journal
 from dizuo.agents.policy import Policy, Rule
 from dizuo.agents.runs import Run, Runs, Used
@@ -37,10 +39,10 @@ class Desk:
         self.house = house
         self.model: ChatModel = ByTurn("Done.")
         self.more: list[Tool] = []
-        self.runs = Runs(
-            house.database, lambda: house.jobs, lambda _name: self.model, self._none, house.settings.home / "runs"
-        )
-        self.runs._tools = lambda _knowledge: [*BUILT_IN, *self.more]  # type: ignore[method-assign]
+        equipment = Equipment(lambda _name: self.model, self._none)
+        equipment.own = lambda *_of: [*BUILT_IN, *self.more]  # type: ignore[method-assign]
+        self.runs = Runs(house.database, lambda: house.jobs, equipment)
+        self.worker = Worker(house.database, equipment, house.settings.home / "runs")
 
     @staticmethod
     def _none(_name: str) -> Tool:
@@ -50,7 +52,7 @@ class Desk:
         return self.runs.start("Do it.", "scripted/agent", **more)
 
     def advance(self, run_id: str) -> Run:
-        asyncio.run(self.runs.advance(run_id, lambda: None))
+        asyncio.run(self.worker.advance(run_id, lambda: None))
         return self.runs.get(run_id)
 
 
@@ -81,7 +83,7 @@ def test_a_run_is_written_down_step_by_step(desk: Desk) -> None:
 
 def test_a_run_is_advanced_by_the_worker_and_can_be_followed(home: Path) -> None:
     with House.open() as house:
-        house.runs._chat = lambda _name: ByTurn([call("calculate", expression="1 + 1")], "Two.")
+        house.equipment.chat = lambda _name: ByTurn([call("calculate", expression="1 + 1")], "Two.")
         run = house.runs.start("Add.", "scripted/agent")
         assert [step.kind for step in house.runs.follow(run.id)][-1] == "ended"
         assert house.runs.get(run.id).reason == "done"
@@ -165,7 +167,7 @@ def test_a_run_is_cancelled_in_the_midst_of_a_call(desk: Desk) -> None:
     run = desk.start()
 
     async def both() -> None:
-        advancing = asyncio.ensure_future(desk.runs.advance(run.id, lambda: None))
+        advancing = asyncio.ensure_future(desk.worker.advance(run.id, lambda: None))
         await begun.wait()
         desk.runs.cancel(run.id)
         await asyncio.wait_for(advancing, 5)
@@ -255,15 +257,15 @@ def test_a_later_run_of_the_same_user_knows_what_an_earlier_one_has_kept(home: P
     with House.open() as house:
         owner = house.identity.owner().id
         first = ByTurn([call("remember", about="tea", fact="She drinks green tea.")], "Noted.")
-        house.runs._chat = lambda _name: first
+        house.equipment.chat = lambda _name: first
         run = house.runs.start("Remember that I drink green tea.", "scripted/agent", user_id=owner)
-        asyncio.run(house.runs.advance(run.id))
+        asyncio.run(house.run_worker.advance(run.id))
         second = ByTurn([call("recall", query="Which tea does she drink?")], lambda messages: messages[-1].content)
-        house.runs._chat = lambda _name: second
+        house.equipment.chat = lambda _name: second
         other = house.identity.create_user("bob").id
         for user, knows in ((owner, True), (other, False)):
             run = house.runs.start("Which tea?", "scripted/agent", user_id=user)
-            asyncio.run(house.runs.advance(run.id))
+            asyncio.run(house.run_worker.advance(run.id))
             assert ("tea: She drinks green tea." in house.runs.steps(run.id)[-1].text) is knows  # type: ignore[union-attr]
         episodes = [one for one in house.memories.list(owner) if one.kind == "episode"]
         assert [one.text.split("\n")[0] for one in episodes] == ["Which tea?", "Remember that I drink green tea."]
@@ -370,7 +372,7 @@ from tests.agents.test_runs import ALLOW, TEN
 from dizuo.agents.steps import Budget
 house = House.open()
 house.__enter__()
-house.runs._chat = lambda name: ByTurn(*TEN, "All written.")
+house.equipment.chat = lambda name: ByTurn(*TEN, "All written.")
 if not house.runs.list():
     house.runs.start("Write nine files.", "scripted/agent", policy=ALLOW)
 while True:

@@ -10,6 +10,8 @@ from typing import Any
 
 from worker import ANSWER, GOAL, PAGE, THOUGHT, serve, size_bytes
 
+from dizuo.agents.advance import Worker
+from dizuo.agents.equipment import Equipment
 from dizuo.agents.runs import Runs
 from dizuo.agents.state import State
 from dizuo.agents.steps import Budget
@@ -61,10 +63,12 @@ def run(turns: int) -> dict[str, Any]:
     file = Path(home) / "dizuo.db"
     before = size_bytes(file)
     model = Model(turns)
-    runs = Runs(house.database, lambda: NoWorker(), lambda _name: model, search, Path(home) / "runs")  # type: ignore
+    equipment = Equipment(lambda _name: model, search)  # type: ignore[arg-type]
+    runs = Runs(house.database, lambda: NoWorker(), equipment)  # type: ignore
+    worker = Worker(house.database, equipment, Path(home) / "runs")
     made = runs.start(GOAL, model.name, knowledge="pages", budget=Budget(steps=10_000, tool_calls=10_000))
     began = time.perf_counter()
-    asyncio.run(runs.advance(made.id))
+    asyncio.run(worker.advance(made.id))
     seconds = time.perf_counter() - began
     assert runs.get(made.id).reason == "done"
     began = time.perf_counter()

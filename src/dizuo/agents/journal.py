@@ -1,14 +1,19 @@
-"""The journal of a run: its steps in the database, append-only, each written once."""
+"""The journal of a run: its steps, append-only, each written once; and its row, which says how it stands."""
 
 import json
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
 from dizuo.agents.steps import STEP, Ended, Step
+from dizuo.core.errors import NotFound
 from dizuo.platform import schema
 from dizuo.platform.database import Database
 
-_steps = schema.run_steps
+RunStatus = Literal["active", "waiting", "paused", "ended"]
+
+_runs, _steps = schema.runs, schema.run_steps
 
 
 class Journal:
@@ -51,6 +56,30 @@ def read(connection: sa.Connection, run_id: str, after: int = 0) -> list[Step]:
     found = sa.select(_steps.c.kind, _steps.c.data).where(_steps.c.run_id == run_id, _steps.c.number > after)
     rows = connection.execute(found.order_by(_steps.c.number))
     return [_step(row.kind, row.data) for row in rows]
+
+
+def find_row(database: Database, run_id: str, user_id: int | None = None) -> "sa.Row[Any]":
+    """One run's row; of that user, if one is named. Raises NotFound."""
+    found = _runs.select().where(_runs.c.id == run_id)
+    with database.read() as connection:
+        row = connection.execute(found if user_id is None else found.where(_runs.c.user_id == user_id)).first()
+    if row is None:
+        raise NotFound("There is no run {id!r}. To see those there are: dizuo run list", id=run_id)
+    return row
+
+
+def set_status(
+    connection: sa.Connection,
+    run_id: str,
+    status: RunStatus,
+    *,
+    reason: str = "",
+    only_from: Sequence[RunStatus] = ("active", "waiting", "paused"),
+) -> bool:
+    """Says how a run stands now. False where it stands otherwise than in one of `only_from`: nothing is changed."""
+    changed = _runs.update().where(_runs.c.id == run_id, _runs.c.status.in_(only_from))
+    values = {"status": status, "reason": reason, "changed_at": schema.now()}
+    return connection.execute(changed.values(values)).rowcount == 1
 
 
 def _step(kind: str, data: str) -> Step:

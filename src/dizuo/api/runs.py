@@ -9,8 +9,9 @@ from fastapi import Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
+from dizuo.agents.journal import RunStatus
 from dizuo.agents.policy import Policy
-from dizuo.agents.runs import MOST_GOAL_CHARACTERS, Run, RunStatus
+from dizuo.agents.runs import MOST_GOAL_CHARACTERS, Run
 from dizuo.agents.state import State
 from dizuo.agents.steps import ApprovalAsked, Budget, PlanItem, Step
 from dizuo.api import streams

@@ -9,7 +9,8 @@ from nicegui import ui
 from nicegui.element import Element
 from starlette.requests import Request
 
-from dizuo.agents.runs import Run, RunStatus, Used
+from dizuo.agents.journal import RunStatus
+from dizuo.agents.runs import Run, Used
 from dizuo.agents.steps import ApprovalAsked
 from dizuo.platform.catalogue import _
 from dizuo.studio.assets import asset

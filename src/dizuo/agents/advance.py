@@ -1,0 +1,130 @@
+"""The worker's side of runs: each step taken, and written down before the next."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import aclosing, suppress
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from dizuo.agents.equipment import Equipment
+from dizuo.agents.journal import Journal, find_row, read, set_status
+from dizuo.agents.loop import Loop, Price
+from dizuo.agents.policy import Policy
+from dizuo.agents.state import State
+from dizuo.agents.steps import Ended, Step
+from dizuo.core.errors import DizuoError, NotFound
+from dizuo.platform import schema
+from dizuo.platform.database import Database
+from dizuo.platform.jobs import JobContext
+
+_WATCH_S = 0.1
+logger = logging.getLogger(__name__)
+_runs = schema.runs
+
+
+class Worker:
+    """Advances runs. One process of a home does, each run in one place at a time."""
+
+    def __init__(
+        self,
+        database: Database,
+        equipment: Equipment,
+        workspaces: Path,
+        price: Price = lambda _model, _usage: 0.0,
+    ) -> None:
+        """`workspaces` holds a folder for each run."""
+        self._database = database
+        self._equipment = equipment
+        self._workspaces = workspaces
+        self._price = price
+
+    def run_job(self, context: JobContext) -> None:
+        """The body of the job: advances a run until it ends, rests, or waits for people."""
+        for item in context.waiting(1):
+            with suppress(NotFound):  # deleted meanwhile
+                asyncio.run(self.advance(context.subject, context.check))
+            with self._database.write() as connection:
+                context.finish_item(connection, item, "changed")
+
+    async def advance(self, run_id: str, check: Callable[[], None] = lambda: None) -> None:
+        """Takes the steps that can be taken; `check` raises where it is to stop. Only the worker may: one at a time.
+
+        Raises NotFound.
+        """
+        row = find_row(self._database, run_id)
+        if row.status != "active":
+            return
+        journal = Journal(self._database, run_id)
+        state = State(journal.read())
+        assert state.started is not None
+        try:
+            async with aclosing(self._equipment.toolbox.lend(state.started.tools)) as lent:
+                loop = Loop(
+                    self._equipment.chat(state.started.model),
+                    [*self._equipment.own(row.knowledge, row.user_id, run_id), *lent.tools],
+                    policy=Policy.model_validate(row.policy),
+                    price=self._price,
+                    workspace=self._workspaces / run_id,
+                    run_id=run_id,
+                )
+                await self._drive(loop.steps(state), state, journal, check)
+        except DizuoError as error:
+            self._write(journal, state, Ended(reason="failed", text=state.answer, detail=str(error)))
+        with self._database.write() as connection:
+            if state.ended is not None:
+                set_status(connection, run_id, "ended", reason=state.ended.reason)
+            elif State(read(connection, run_id)).waiting:
+                set_status(connection, run_id, "waiting", only_from=("active",))
+        if state.ended is not None:
+            await asyncio.to_thread(self._keep_episode, row, state)
+
+    async def _drive(self, steps: Any, state: State, journal: Journal, check: Callable[[], None]) -> None:
+        """Writes each step down before the next; looks now and then whether it is to stop."""
+        watcher = asyncio.ensure_future(self._stopped(journal.run_id, check))
+        tasks: set[asyncio.Future[Any]] = {watcher}
+        try:
+            while state.ended is None:
+                coming = asyncio.ensure_future(anext(steps, None))
+                tasks = {watcher, coming}
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                if watcher.done():
+                    watcher.result()  # raises where the job is to stop
+                    return
+                step: Step | None = coming.result()
+                if step is None:
+                    return
+                self._write(journal, state, step)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await steps.aclose()
+
+    async def _stopped(self, run_id: str, check: Callable[[], None]) -> None:
+        """Returns when the run is no longer to be advanced. Raises what `check` raises."""
+        status = sa.select(_runs.c.status).where(_runs.c.id == run_id)
+        while True:
+            await asyncio.sleep(_WATCH_S)
+            check()
+            with self._database.read() as connection:
+                if connection.scalar(status) != "active":
+                    return
+
+    @staticmethod
+    def _write(journal: Journal, state: State, step: Step) -> None:
+        for one in journal.append(step, state.number):
+            state.take(one)
+
+    def _keep_episode(self, row: Any, state: State) -> None:
+        """How a run went, for later ones. A run that died between its end and this leaves none."""
+        end, memories = state.ended, self._equipment.memories
+        if memories is None or row.user_id is None or end is None or not end.text.strip():
+            return
+        text = f"{row.goal[:500]}\n→ {end.reason}: {end.text[:1000]}"
+        try:
+            memories().remember(row.user_id, text, kind="episode", source=row.id, confidence=0.7)
+        except Exception:  # the run has ended well, and keeps its end
+            logger.exception("how the run %s went is not remembered", row.id)
