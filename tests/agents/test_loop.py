@@ -315,7 +315,7 @@ def test_files_are_written_listed_and_read_and_reading_is_of_others(tmp_path: Pa
         return asyncio.run(tools[name].call(json.dumps(arguments), context))
 
     assert not do("write_file", path="a/b.txt", text="你好").failed
-    assert do("list_files").text == '["a/b.txt"]'
+    assert do("list_files") == ToolResult(text="a/b.txt (6)", trusted=False)  # a name is words of whoever gave it
     assert do("read_file", path="a/b.txt") == ToolResult(text="你好", trusted=False)
     assert do("read_file", path="c").failed
 

@@ -1,21 +1,20 @@
-"""Tools that every agent may have: numbers, dates, files of its own workspace, a question to the user."""
+"""Tools that every agent has: numbers, dates, files of its own workspace, a question to the user."""
 
 import ast
 import math
 import operator
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
+from dizuo.agents.file_tools import FILE_TOOLS
 from dizuo.agents.plan import update_plan
 from dizuo.agents.sandbox import run_python
 from dizuo.core.errors import UserError
-from dizuo.core.tools import Tool, ToolContext, ToolResult, tool
+from dizuo.core.tools import Tool, tool
 
-MOST_FILE_BYTES = 1 << 20
 _MOST_DIGITS = 1000  # of a number on the way: a power of powers would hold the process
 _BINARY: Mapping[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -88,56 +87,6 @@ def days_between(start: str, end: str) -> str:
     return str(days.days)
 
 
-# --- the workspace --------------------------------------------------------------------------------------------
-
-
-@tool
-def list_files(context: ToolContext) -> list[str]:
-    """The files of your workspace."""
-    root = _root(context)
-    return sorted(str(one.relative_to(root)) for one in root.rglob("*") if one.is_file())
-
-
-@tool
-def read_file(path: str, context: ToolContext) -> ToolResult:
-    """Read a text file of your workspace."""
-    found = _inside(path, context)
-    if not found.is_file():
-        raise UserError("There is no file {path!r}. See list_files.", path=path)
-    if found.stat().st_size > MOST_FILE_BYTES:
-        raise UserError("The file {path!r} has over {limit} bytes.", path=path, limit=MOST_FILE_BYTES)
-    return ToolResult(text=found.read_bytes().decode("utf-8", "replace"), trusted=False)
-
-
-@tool(effect="own", idempotent=True)
-def write_file(path: str, text: str, context: ToolContext) -> str:
-    """Write a text file in your workspace; one of that name is replaced."""
-    if len(text.encode("utf-8", "replace")) > MOST_FILE_BYTES:
-        raise UserError("The text has over {limit} bytes.", limit=MOST_FILE_BYTES)
-    found = _inside(path, context)
-    found.parent.mkdir(parents=True, exist_ok=True)
-    found.write_text(text, "utf-8", errors="replace")
-    return f"{path} has {len(text)} characters."
-
-
-def _root(context: ToolContext) -> Path:
-    if context.workspace is None:
-        raise UserError("This run has no workspace.")
-    context.workspace.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return context.workspace.resolve()
-
-
-def _inside(path: str, context: ToolContext) -> Path:
-    """The path in the workspace. Raises UserError for one that leads out of it, by `..` or by a link."""
-    root = _root(context)
-    if "\0" in path:
-        raise UserError("That is no path.")
-    found = (root / path).resolve()
-    if found == root or not found.is_relative_to(root):
-        raise UserError("The path {path!r} is not in the workspace.", path=path)
-    return found
-
-
 # --- what is worth keeping ------------------------------------------------------------------------------------
 
 NOTE_TOOL = "note"
@@ -164,9 +113,7 @@ BUILT_IN: tuple[Tool, ...] = (
     calculate,
     now,
     days_between,
-    list_files,
-    read_file,
-    write_file,
+    *FILE_TOOLS,
     run_python,
     note,
     ask_user,

@@ -19,6 +19,7 @@ from pydantic import Field
 
 from dizuo.agents import bubblewrap
 from dizuo.agents.bubblewrap import Limits, Outcome
+from dizuo.agents.workspace import artifacts
 from dizuo.core.documents import Note
 from dizuo.core.errors import Unavailable, UserError
 from dizuo.core.messages import Noun
@@ -26,6 +27,7 @@ from dizuo.core.tools import ToolContext, ToolResult, tool
 
 MOST_CODE_CHARACTERS = 100_000
 _MOST_NAMES = 100
+_MOST_ARTIFACTS = 20
 _WAIT_S = 0.05
 _PROBE_LIMITS = Limits(wall_s=20, cpu_s=10)
 # Does nothing but try the walls: to be sure of them takes more than a program that starts.
@@ -115,7 +117,8 @@ async def _under_bubblewrap(code: str, workspace: Path, limits: Limits) -> ToolR
     names = sorted(name for name, state in after.items() if before.get(name) != state)
     shown = ", ".join(_plain(name, "") for name in names[:_MOST_NAMES])
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return _told(outcome, f"Files written: {shown}{more}." if names else "")
+    told = _told(outcome, f"Files written: {shown}{more}." if names else "")
+    return told.model_copy(update={"artifacts": artifacts(ToolContext(workspace=workspace), names[:_MOST_ARTIFACTS])})
 
 
 def _try_bubblewrap() -> None:

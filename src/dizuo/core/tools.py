@@ -22,12 +22,23 @@ Effect = Literal["read", "own", "write", "outside", "money"]
 MOST_CHARACTERS = 32_000  # of a result, as the model reads it
 
 
+class Artifact(Noun):
+    """A file in the run's folder, as something to show. `path`: within the folder, with "/"."""
+
+    path: str
+    kind: Literal["image", "table", "file"]
+    size_bytes: int
+
+
 class ToolResult(Noun):
-    """What came of a call. `trusted` is False where the text holds words of others: it is read, and never obeyed."""
+    """What came of a call. `trusted` is False where the text holds words of others: it is read, and never obeyed.
+
+    `artifacts`: the files that the call has made or changed."""
 
     text: str
     failed: bool = False
     trusted: bool = True
+    artifacts: tuple[Artifact, ...] = ()
 
 
 @dataclass(frozen=True)
