@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dizuo.agents.advance import Worker
     from dizuo.agents.equipment import Equipment
     from dizuo.agents.memory import Memories
+    from dizuo.agents.run_files import RunFiles
     from dizuo.agents.runs import Runs
     from dizuo.agents.tool_servers import ToolServers
     from dizuo.agents.toolbox import Toolbox
@@ -322,6 +323,13 @@ class House:
         return Worker(self.database, self.equipment, self.settings.home / "runs", self._price)
 
     @once
+    def run_files(self) -> "RunFiles":
+        """What people give runs, and what these have made."""
+        from dizuo.agents.run_files import RunFiles
+
+        return RunFiles(self.runs, self.settings.home / "runs", self.settings.max_file_mb << 20)
+
+    @once
     def equipment(self) -> "Equipment":
         """The models and tools of runs."""
         from dizuo.agents.equipment import Equipment
@@ -333,9 +341,10 @@ class House:
     @once
     def toolbox(self) -> "Toolbox":
         """What runs of agents may be given by name."""
+        from dizuo.agents.builtin import BY_NAME
         from dizuo.agents.toolbox import Toolbox
 
-        return Toolbox({"fetch_page": self._fetch_page}, lambda: self.tool_servers)
+        return Toolbox({**BY_NAME, "fetch_page": self._fetch_page}, lambda: self.tool_servers)
 
     def _fetch_page(self) -> "Tool":
         from dizuo.agents.web import Web, fetch_tool

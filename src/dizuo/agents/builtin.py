@@ -9,9 +9,11 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from dizuo.agents.file_tools import FILE_TOOLS
+from dizuo.agents.charts import draw_chart
+from dizuo.agents.file_tools import FILE_TOOLS, make_folder, move_files
 from dizuo.agents.plan import update_plan
 from dizuo.agents.sandbox import run_python
+from dizuo.agents.tables import query_table
 from dizuo.core.errors import UserError
 from dizuo.core.tools import Tool, tool
 
@@ -118,3 +120,8 @@ BUILT_IN: tuple[Tool, ...] = (
     note,
     ask_user,
 )
+
+BY_NAME: Mapping[str, Callable[[], Tool]] = {
+    one.name: (lambda tool=one: tool) for one in (query_table, draw_chart, move_files, make_folder)
+}
+"""What a run gets by name."""

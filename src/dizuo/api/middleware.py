@@ -35,7 +35,7 @@ _TRACED = ("/v1/", "/api/", "/mcp")
 JSON_LIMIT_BYTES = 8 << 20  # 2,048 long texts to embed fit
 _REQUEST_ID = re.compile(r"[\w.\-]{1,64}", re.ASCII)
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
-_UPLOADS = re.compile(r"/api/knowledge/[^/]+/documents")
+_UPLOADS = re.compile(r"/api/(knowledge/[^/]+/documents|runs/[^/]+/files)")
 
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",

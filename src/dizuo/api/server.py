@@ -30,6 +30,7 @@ from dizuo.api import (
     rerank,
     responses,
     routes,
+    run_files,
     runs,
     session,
     threads,
@@ -75,6 +76,7 @@ def create_app(house: House, missing: Callable[[], Sequence[str]] = tuple) -> Fa
     app.include_router(openai.chat)  # first: they are looked through in order
     for one in (openai, responses, completions, rerank, moderations, images, *nouns, *money):
         app.include_router(one.routes)
+    app.include_router(run_files.routes)
     app.include_router(session.doors)
     app.include_router(routes.health_routes)
     app.include_router(providers.catalogue)
