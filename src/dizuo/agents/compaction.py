@@ -16,20 +16,21 @@ _TOLD = 0.3  # and this for what is told of the earlier ones
 _SHORT = 160  # characters of an earlier text
 
 
-def compacted(said: Sequence[Message], plan: Sequence[PlanItem], limit_tokens: int) -> list[Message]:
-    """The messages in at most about so many tokens: instructions and goal, what is told of the earlier turns, then the
-    latest turns as they were. What the user said and what was noted is told in full before anything else.
+def compacted(said: Sequence[Message], plan: Sequence[PlanItem], limit_tokens: int, head: int = 2) -> list[Message]:
+    """The messages in at most about so many tokens: instructions and goal (the first `head`), what is told of the
+    earlier turns, then the latest turns as they were. What the user said and what was noted is told in full before
+    anything else.
     """
     if prompt_tokens(said) <= limit_tokens:
         return list(said)
-    head, turns = list(said[:2]), _turns(said[2:])
-    room = int((limit_tokens - prompt_tokens(head)) * _KEPT)
+    first, turns = list(said[:head]), _turns(said[head:])
+    room = int((limit_tokens - prompt_tokens(first)) * _KEPT)
     kept: list[list[Message]] = []
     while turns and (not kept or room - prompt_tokens(turns[-1]) >= 0):
         room -= prompt_tokens(turns[-1])
         kept.insert(0, turns.pop())
     told = _told(turns, plan, int(limit_tokens * _TOLD))
-    return [*head, Message(role="user", content=told), *(message for turn in kept for message in turn)]
+    return [*first, Message(role="user", content=told), *(message for turn in kept for message in turn)]
 
 
 def _turns(said: Sequence[Message]) -> list[list[Message]]:

@@ -8,10 +8,12 @@ from dizuo.agents.steps import (
     ApprovalGiven,
     Budget,
     BudgetName,
+    ChildStarted,
     Ended,
     ModelCalled,
     PlanChanged,
     PlanItem,
+    Spent,
     Started,
     Steered,
     Step,
@@ -35,6 +37,7 @@ class State:
         self.answered = False  # the model wants no more calls
         self.open: dict[str, ToolCall] = {}  # calls that have no result yet
         self.begun: set[str] = set()  # of those, that may have been made
+        self.children: dict[str, str] = {}  # of those, which runs work on them
         self.asked: dict[str, ApprovalAsked] = {}
         self.answers: dict[str, ApprovalGiven] = {}
         self.model_calls = self.tokens = self.tool_calls = 0
@@ -54,6 +57,7 @@ class State:
         match step:
             case Started():
                 self.started = step
+                self.told_by_others = step.told_by_others
             case ModelCalled():
                 self.open = {call.id: call for call in step.calls}
                 self.begun.clear()
@@ -65,10 +69,17 @@ class State:
                 self.seconds += step.seconds
             case ToolStarted():
                 self.begun.add(step.call_id)
+            case ChildStarted():
+                if step.call_id in self.open:  # else it has ended before this was written
+                    self.children[step.call_id] = step.run_id
             case ToolEnded():
                 self.open.pop(step.call_id, None)
                 self.asked.pop(step.call_id, None)
-                self.tool_calls += 1
+                self.children.pop(step.call_id, None)
+                self.model_calls += step.used.steps
+                self.tokens += step.used.tokens
+                self.cost += step.used.cost
+                self.tool_calls += 1 + step.used.tool_calls
                 self.seconds += step.seconds
                 self.told_by_others = self.told_by_others or not step.result.trusted
                 self._note_call(step)
@@ -93,6 +104,21 @@ class State:
     @property
     def budget(self) -> Budget:
         return self.started.budget if self.started else Budget()
+
+    @property
+    def used(self) -> Spent:
+        """What it has used, its children with it."""
+        return Spent(steps=self.model_calls, tokens=self.tokens, cost=self.cost, tool_calls=self.tool_calls)
+
+    def left(self) -> Budget | None:
+        """What is left of the budget; None: nothing to begin anything with."""
+        whole = self.budget
+        steps, tokens = whole.steps - self.model_calls, whole.tokens - self.tokens
+        money, seconds = whole.money - self.cost, whole.seconds - self.seconds
+        if steps < 1 or tokens < 1 or seconds <= 0 or (money <= 0 and self.cost > 0):
+            return None
+        calls = max(0, whole.tool_calls - self.tool_calls)
+        return Budget(steps=steps, tokens=tokens, money=max(0.0, money), seconds=seconds, tool_calls=calls)
 
     @property
     def waiting(self) -> list[ApprovalAsked]:

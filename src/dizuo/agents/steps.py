@@ -35,8 +35,17 @@ class PlanItem(Noun):
     evidence: str = ""
 
 
+class Spent(Noun):
+    """What a run has used. `cost` is in the instance's currency."""
+
+    steps: int = 0  # calls of the model
+    tokens: int = 0
+    cost: float = 0.0
+    tool_calls: int = 0
+
+
 class Started(Noun):
-    """The goal, and everything that the run goes by from here on."""
+    """The goal, and everything that the run goes by from here on: a change of the app's file changes none of it."""
 
     kind: Literal["started"] = "started"
     goal: str
@@ -44,9 +53,16 @@ class Started(Noun):
     instructions: str
     tools: tuple[str, ...]
     budget: Budget = Budget()
+    apps: tuple[str, ...] = ()  # that it may call
+    app: str = ""  # the app that it is a run of, or ""
+    above: tuple[str, ...] = ()  # the apps of the runs that led to it, the outermost first
+    earlier: tuple[Message, ...] = ()  # the conversation before the goal
+    told_by_others: bool = False  # the goal comes of a run that had read text of others
+    answer_hours: float = 0.0  # how long a question waits for people; 0: for ever
 
     def messages(self) -> list[Message]:
-        return [Message(role="system", content=self.instructions), Message(role="user", content=self.goal)]
+        system = Message(role="system", content=self.instructions)
+        return [system, *self.earlier, Message(role="user", content=self.goal)]
 
 
 class Steered(Noun):
@@ -83,15 +99,28 @@ class ToolStarted(Noun):
         return []
 
 
-class ToolEnded(Noun):
-    """What came of a call."""
+class ChildStarted(Noun):
+    """Another app has been called: a run of its own works on it, and its end is what comes of the call."""
 
-    kind: Literal["tool"] = "tool"
+    kind: Literal["child_started"] = "child_started"
+    call_id: str
+    run_id: str
+
+    def messages(self) -> list[Message]:
+        return []
+
+
+class ToolEnded(Noun):
+    """What came of a call; of another app (`child`), with what that run has used."""
+
+    kind: Literal["tool", "child"] = "tool"
     call_id: str
     name: str
     arguments: str
     result: ToolResult
     seconds: float = 0.0
+    child: str = ""  # the run that was started
+    used: Spent = Spent()
 
     def messages(self) -> list[Message]:
         text = self.result.text
@@ -119,21 +148,23 @@ class PlanChanged(Noun):
 
 
 class ApprovalAsked(Noun):
-    """A call waits for a person. `why`: what it could do, or that it may have been made before a crash."""
+    """A call waits for a person. `why`: what it could do, or that it may have been made before a crash. After
+    `expires_at` (UTC, ISO 8601; empty: never) it counts as refused."""
 
     kind: Literal["asked"] = "asked"
     call_id: str
     name: str
     arguments: str
     why: Literal["effect", "maybe_done", "question"]
+    expires_at: str = ""
 
     def messages(self) -> list[Message]:
         return []
 
 
 class ApprovalGiven(Noun):
-    """A person has answered. `arguments` replace those of the model; `reason` is what the model reads of a no, and
-    the answer to a question."""
+    """A person has answered, or nobody has in time. `arguments` replace those of the model; `reason` is what the model
+    reads of a no, and the answer to a question."""
 
     kind: Literal["answered"] = "answered"
     call_id: str
@@ -141,6 +172,8 @@ class ApprovalGiven(Noun):
     arguments: str | None = None
     reason: str = ""
     user_id: int | None = None
+    by: Literal["person", "timeout"] = "person"
+    inherited: bool = False  # said in the run that this one was forked from
 
     def messages(self) -> list[Message]:
         return []
@@ -159,7 +192,16 @@ class Ended(Noun):
 
 
 Step = Annotated[
-    Started | Steered | ModelCalled | ToolStarted | ToolEnded | PlanChanged | ApprovalAsked | ApprovalGiven | Ended,
+    Started
+    | Steered
+    | ModelCalled
+    | ToolStarted
+    | ChildStarted
+    | ToolEnded
+    | PlanChanged
+    | ApprovalAsked
+    | ApprovalGiven
+    | Ended,
     Field(discriminator="kind"),
 ]
 

@@ -38,6 +38,7 @@ class ToolResult(Noun):
     text: str
     failed: bool = False
     trusted: bool = True
+    child: str = Field(default="", exclude=True)  # a run that works on it from here on: its end is the result
     artifacts: tuple[Artifact, ...] = ()
 
 
