@@ -57,7 +57,7 @@ class Policy(Noun):
         return Policy(rules=(*rules, *self.rules), outer=Policy(rules=kept, outer=self.outer)) if rules else self
 
     def _said(self, tool: str, arguments: Mapping[str, object], usual: Decision) -> Decision:
-        fitting = [rule.decision for rule in self.rules if rule.fits(tool, arguments)]
-        own = fitting[0] if fitting else usual
+        fitting = [rule for rule in self.rules if rule.fits(tool, arguments)]
+        own = fitting[0].decision if fitting else usual
         outer: Decision = "allow" if self.outer is None else self.outer._said(tool, arguments, "allow")
         return own if _STRICTNESS.index(own) >= _STRICTNESS.index(outer) else outer
