@@ -11,13 +11,13 @@ from pydantic import BaseModel, Field
 
 from dizuo.agents.journal import RunStatus
 from dizuo.agents.policy import Policy
+from dizuo.agents.run_tools import RunTool, run_tools
 from dizuo.agents.runs import MOST_GOAL_CHARACTERS, Run
 from dizuo.agents.state import State
 from dizuo.agents.steps import ApprovalAsked, Budget, PlanItem, Step
 from dizuo.api import streams
 from dizuo.api.auth import TheHouse, TheUser, router
 from dizuo.api.requests import RequestBody, Text
-from dizuo.core.errors import UserError
 from dizuo.wiring import House
 
 routes = router("/api/runs", "runs")
@@ -30,6 +30,10 @@ class RunList(BaseModel):
     runs: Sequence[Run]
 
 
+class RunToolList(BaseModel):
+    tools: Sequence[RunTool]
+
+
 class RunContent(BaseModel):
     run: Run
     steps: Sequence[Step]
@@ -38,15 +42,18 @@ class RunContent(BaseModel):
 
 class NewRun(RequestBody):
     goal: Annotated[str, Field(min_length=1, max_length=MOST_GOAL_CHARACTERS, pattern=r"^[^\x00]*$")]
-    model: Text = Field("", description="a model or a route; empty: the instance's")
+    app: Text = Field("", description="the app that it is a run of; what is given besides takes the place of its own")
+    model: Text = Field("", description="a model or a route; empty: the app's, or the instance's")
     knowledge: Text = Field("", description="a knowledge base that it may search")
-    tools: list[Text] = Field(
-        [],
-        max_length=100,
-        description="tools that it may use besides its own: fetch_page, or of a server in /api/tools",
+    tools: Annotated[list[Text], Field(max_length=100)] | None = Field(
+        None,
+        description="tools that it may use besides its own: fetch_page, of a server in /api/tools, or app/NAME; not "
+        "given: the app's",
     )
-    budget: Budget = Budget()
-    policy: Policy = Field(Policy(), description="rules about calls of tools; the first that fits decides")
+    budget: Budget = Field(Budget(), description="of an app, each part that is given takes the place of its own")
+    policy: Policy = Field(
+        Policy(), description="rules about calls of tools; the first that fits decides, and the app's come after them"
+    )
 
 
 class Said(RequestBody):
@@ -80,11 +87,22 @@ def list_runs(
 @routes.post("", status_code=201)
 def start_run(new: NewRun, house: TheHouse, user: TheUser) -> Run:
     """Accepts a goal. It is worked on by the server, whether anybody looks on or not."""
-    model = new.model or house.settings.model
-    if not model:
-        raise UserError("No model is set. Name one of GET /v1/models, or set DIZUO_MODEL.", param="model")
-    given = {"knowledge": new.knowledge, "budget": new.budget, "policy": new.policy, "tools": new.tools}
-    return house.runs.start(new.goal, model, user_id=user.id, **given)  # type: ignore[arg-type]
+    return house.launcher.start(
+        new.goal,
+        app=new.app,
+        model=new.model,
+        knowledge=new.knowledge,
+        tools=new.tools,
+        budget=new.budget,
+        policy=new.policy,
+        user_id=user.id,
+    )
+
+
+@routes.get("/tools")
+def list_run_tools(house: TheHouse, user: TheUser) -> RunToolList:
+    """The tools that a run of the caller's may be given, and those that it has anyway."""
+    return RunToolList(tools=run_tools(house.equipment, user.id))
 
 
 @routes.get("/{run_id}")

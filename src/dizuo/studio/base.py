@@ -15,7 +15,7 @@ from dizuo.studio.jobs_view import JobsView
 from dizuo.studio.knowledge import base_path
 from dizuo.studio.layout import frame
 from dizuo.studio.missing import show_missing
-from dizuo.studio.page import Handler, Page, table_head
+from dizuo.studio.page import Handler, Page, table_head, tabs
 from dizuo.studio.upload import Upload
 
 _PAGE_SIZE = 50
@@ -39,15 +39,8 @@ def base_head(page: Page, name: str, here: str) -> Element:
         with page.el("a", "button primary", href=f"/?knowledge={quote(name, safe='')}"):
             page.icon("ask")
             page.text("span", "", _("Ask"))
-    with page.name(page.el("nav", "tabs"), "aria-label", _("Views of this knowledge base")):
-        for key, path, label in (
-            ("documents", base_path(name), _("Documents")),
-            ("search", f"{base_path(name)}/search", _("Search")),
-        ):
-            link = page.text("a", "", label)
-            link.props["href"] = path
-            if key == here:
-                link.props["aria-current"] = "page"
+    views = (("documents", base_path(name), _("Documents")), ("search", f"{base_path(name)}/search", _("Search")))
+    tabs(page, _("Views of this knowledge base"), here, views)
     return counts
 
 

@@ -11,7 +11,7 @@ from dizuo.gateway.models import KIND_NAMES, ModelInfo
 from dizuo.platform.catalogue import _
 from dizuo.studio.layout import frame
 from dizuo.studio.model_add import ModelAdd
-from dizuo.studio.page import Page
+from dizuo.studio.page import Page, tabs
 
 _STATES = {"loading": _("loading"), "loaded": _("loaded")}
 
@@ -55,15 +55,8 @@ async def _show_all(page: Page, place: Element) -> None:
 
 def model_tabs(page: Page, here: str) -> None:
     """The views that belong to models."""
-    with page.name(page.el("nav", "tabs"), "aria-label", _("Views of the models")):
-        for key, path, label in (
-            ("models", "/models", _("Models")),
-            ("providers", "/models/providers", _("Providers")),
-        ):
-            link = page.text("a", "", label)
-            link.props["href"] = path
-            if key == here:
-                link.props["aria-current"] = "page"
+    views = (("models", "/models", _("Models")), ("providers", "/models/providers", _("Providers")))
+    tabs(page, _("Views of the models"), here, views)
 
 
 def model_path(name: str) -> str:

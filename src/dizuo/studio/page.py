@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -253,6 +253,16 @@ def table_head(page: Page, *columns: tuple[str, str]) -> Element:
         for label, classes in columns:
             page.text("th", classes, label).props["scope"] = "col"
     return row
+
+
+def tabs(page: Page, name: str, here: str, views: Sequence[tuple[str, str, str]]) -> None:
+    """Links to the views that belong together, each a key, an address and a label; `here` is the key of this one."""
+    with page.name(page.el("nav", "tabs"), "aria-label", name):
+        for key, path, label in views:
+            link = page.text("a", "", label)
+            link.props["href"] = path
+            if key == here:
+                link.props["aria-current"] = "page"
 
 
 def progress_bar(page: Page, share: float, label: str) -> Element:

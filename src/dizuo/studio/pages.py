@@ -21,6 +21,7 @@ from dizuo.studio.document import document_page
 from dizuo.studio.guard import Guard
 from dizuo.studio.knowledge import knowledge_page
 from dizuo.studio.login import sign_in_page
+from dizuo.studio.memory import memory_page
 from dizuo.studio.missing import missing_page, show_bug
 from dizuo.studio.model import model_page
 from dizuo.studio.models import models_page
@@ -31,6 +32,7 @@ from dizuo.studio.run import run_page
 from dizuo.studio.runs import runs_page
 from dizuo.studio.search import search_page
 from dizuo.studio.settings import settings_page
+from dizuo.studio.tools import tools_page
 from dizuo.studio.trace import trace_page
 from dizuo.studio.traces import traces_page
 from dizuo.studio.training import training_page
@@ -50,6 +52,8 @@ _PAGES = (
     ("/routes", routes_page),
     ("/runs", runs_page),
     ("/runs/{run_id}", run_page),
+    ("/tools", tools_page),
+    ("/memory", memory_page),
     ("/training", training_page),
     ("/traces", traces_page),
     ("/traces/{trace_id}", trace_page),

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pydantic import ValidationError
 
 from dizuo.agents.policy import Policy, Rule
-from dizuo.agents.runs import MOST_GOAL_CHARACTERS, ToolChoice
+from dizuo.agents.run_tools import RunTool, run_tools
+from dizuo.agents.runs import MOST_GOAL_CHARACTERS
 from dizuo.agents.steps import Budget
 from dizuo.core.errors import DizuoError, UserError
 from dizuo.platform.catalogue import _
@@ -39,12 +40,12 @@ class RunForm:
         house = self._page.house
         listed = await asyncio.to_thread(house.gateway.list)
         bases = await asyncio.to_thread(house.library.list)
-        choices = await asyncio.to_thread(house.runs.choices)
+        tools = await asyncio.to_thread(run_tools, house.equipment, self._page.user.id)
         models = [one.name for one in listed if one.kind == "chat" and not one.problem]
         with self._place:
-            self._build(models, [one.name for one in bases], choices)
+            self._build(models, [one.name for one in bases], [one for one in tools if one.asks or not one.given])
 
-    def _build(self, models: Sequence[str], bases: Sequence[str], choices: Sequence[ToolChoice]) -> None:
+    def _build(self, models: Sequence[str], bases: Sequence[str], choices: Sequence[RunTool]) -> None:
         page = self._page
         with page.el("form", "card stack", id="run-form") as form:
             with page.el("div"):
@@ -106,7 +107,7 @@ class RunForm:
                         field = page.el("input", "field", id=f"run-{name}", name=name, type="number", min="0")
                         field.props.update({"step": step, "placeholder": f"{getattr(usual, name):g}"})
 
-    def _tools(self, choices: Sequence[ToolChoice]) -> None:
+    def _tools(self, choices: Sequence[RunTool]) -> None:
         """What it gets beside its own, and what it may do with that without asking."""
         page = self._page
         self._had = {one.name for one in choices if one.given}

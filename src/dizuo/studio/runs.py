@@ -15,7 +15,7 @@ from dizuo.agents.steps import ApprovalAsked
 from dizuo.platform.catalogue import _
 from dizuo.studio.assets import asset
 from dizuo.studio.layout import frame
-from dizuo.studio.page import Badge, Page, badge, table_head
+from dizuo.studio.page import Badge, Page, badge, table_head, tabs
 from dizuo.studio.run_approval import ApprovalCard
 from dizuo.studio.run_form import RunForm
 from dizuo.studio.run_steps import REASONS
@@ -47,6 +47,17 @@ def style() -> None:
     ui.add_head_html(f'<link rel="stylesheet" href="{asset("runs.css")}">')
 
 
+def runs_head(page: Page, here: str, title: str, lead: str) -> Element:
+    """The head that the pages of runs, tools and memory share. Returns it, for buttons."""
+    style()
+    with page.el("div", "head") as head, page.el("div"):
+        page.text("h1", "", title)
+        page.text("p", "muted", lead)
+    views = (("runs", "/runs", _("Runs")), ("tools", "/tools", _("Tools")), ("memory", "/memory", _("Memories")))
+    tabs(page, _("What belongs to runs"), here, views)
+    return head
+
+
 def run_badge(status: str, reason: str) -> Badge:
     """How a run stands."""
     return REASONS[reason] if status == "ended" else _STATES[status]
@@ -66,13 +77,9 @@ class _Runs:
         page = self.page
         self._status = next((one for one in get_args(RunStatus) if one == status), None)
         page.title(_("Runs"))
-        style()
         with frame(page, "run"), page.el("div", "column"):
-            with page.el("div", "head"), page.el("div"):
-                page.text("h1", "", _("Runs"))
-                page.text(
-                    "p", "muted", _("Give an agent a goal. It goes on when you leave, and asks before it does harm.")
-                )
+            lead = _("Give an agent a goal. It goes on when you leave, and asks before it does harm.")
+            runs_head(page, "runs", _("Runs"), lead)
             with page.el("section", "stack inbox", hidden=True, aria_labelledby="inbox") as self._inbox:
                 page.text("h2", "", _("Waits for you")).props["id"] = "inbox"
                 self._questions = page.el("ul", "stack")

@@ -15,7 +15,7 @@ from dizuo.platform.catalogue import _
 from dizuo.studio.assets import asset
 from dizuo.studio.layout import frame
 from dizuo.studio.limit_form import LimitForm
-from dizuo.studio.page import Page, progress_bar, table_head
+from dizuo.studio.page import Page, progress_bar, table_head, tabs
 from dizuo.studio.usage_chart import show_chart
 
 _DAYS = {"7": _("7 days"), "30": _("30 days"), "90": _("90 days")}
@@ -47,13 +47,8 @@ def usage_head(page: Page, here: str) -> None:
     with page.el("div", "head"), page.el("div"):
         page.text("h1", "", _("Usage"))
         page.text("p", "muted", _("What the calls of models took: tokens, money, and this machine's processor time."))
-    with page.name(page.el("nav", "tabs"), "aria-label", _("Views of usage")):
-        tabs = (("usage", "/usage", _("Calls")), ("prices", "/usage/prices", _("Prices")))
-        for key, path, label in (*tabs, ("cache", "/usage/cache", _("Cache"))):
-            link = page.text("a", "", label)
-            link.props["href"] = path
-            if key == here:
-                link.props["aria-current"] = "page"
+    views = (("usage", "/usage", _("Calls")), ("prices", "/usage/prices", _("Prices")))
+    tabs(page, _("Views of usage"), here, (*views, ("cache", "/usage/cache", _("Cache"))))
 
 
 class _Usage:
