@@ -66,15 +66,6 @@ class Used(Noun):
     cost: float = 0.0
 
 
-class ToolChoice(Noun):
-    """A tool of a run to come. `given`: every run has it. `asks`: a person must approve, where no rule says else."""
-
-    name: str
-    description: str
-    given: bool
-    asks: bool
-
-
 class Runs:
     """The runs of an instance. Another user's run is not found. Blocking; safe between processes."""
 
@@ -166,17 +157,6 @@ class Runs:
         found = sa.select(sa.func.count()).where(_runs.c.user_id == user_id, _runs.c.status == "waiting")
         with self._database.read() as connection:
             return connection.scalar(found) or 0
-
-    def choices(self) -> Sequence[ToolChoice]:
-        """The tools that whoever starts a run may decide about: to be given, or to need no approval."""
-        usual = Policy()
-        offered, own = self._equipment.toolbox.offered(), self._equipment.own()
-        found = [(one, False) for one in offered] + [(one, True) for one in own]
-        choices = [
-            ToolChoice(name=one.name, description=one.description, asks=usual.decide(one, "{}") == "ask", given=given)
-            for one, given in found
-        ]
-        return [one for one in choices if one.asks or not one.given]
 
     def waiting(self, run_id: str) -> Sequence[ApprovalAsked]:
         """What the run waits for people to say."""
