@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Annotated, BinaryIO
 
-from fastapi import File, Path, Response, UploadFile
+from fastapi import File, Path, Query, Response, UploadFile
 from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
@@ -74,7 +74,15 @@ def get_run_archive(run_id: RunId, house: TheHouse, user: TheUser) -> StreamingR
 
 @routes.get("/{run_id}/pictures/{path:path}", response_class=Response, responses={200: {"content": {"image/*": {
     "schema": {"type": "string", "format": "binary"}}}}})  # fmt: skip
-def get_run_picture(run_id: RunId, path: FilePath, house: TheHouse, user: TheUser) -> Response:
+def get_run_picture(
+    run_id: RunId,
+    path: FilePath,
+    house: TheHouse,
+    user: TheUser,
+    version: Annotated[
+        str, Query(max_length=64, description="changes nothing; keeps a browser from an older one")
+    ] = "",
+) -> Response:
     """A picture, to be shown: PNG, JPEG, GIF, WebP or SVG."""
     data, media_type = house.run_files.picture(run_id, path, user.id)
     return Response(data, media_type=media_type, headers={"Content-Security-Policy": _PICTURE})

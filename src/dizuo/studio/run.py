@@ -20,6 +20,7 @@ from dizuo.studio.dialogs import Confirm, form_dialog
 from dizuo.studio.layout import frame
 from dizuo.studio.missing import show_missing
 from dizuo.studio.page import Page, badge, progress_bar, set_badge, set_progress, value_of
+from dizuo.studio.run_files import Artifacts, FileList, last_made
 from dizuo.studio.run_plan import PlanView
 from dizuo.studio.run_replay import Replay
 from dizuo.studio.run_steps import REASONS, Steps, prose, why_ended
@@ -30,6 +31,7 @@ from dizuo.studio.traces import duration
 _BUSY_S = 0.6
 _IDLE_S = 3.0  # others may answer or steer: the command line, the API, another tab
 _TITLE_CHARACTERS = 120
+_TABLE_ROWS = 20  # of what is shown with the answer
 
 
 async def run_page(request: Request, run_id: str) -> None:
@@ -51,6 +53,7 @@ class _RunPage:
         self._state = State()
         self._seen_s = time.monotonic()  # when the last step was seen
         self._state_shown: tuple[str, str] | None = None
+        self._made = Artifacts(page, run.id)
         self._looking = asyncio.Lock()
         self._timer: ui.timer | None = None
 
@@ -66,12 +69,13 @@ class _RunPage:
                 self._question = page.text("a", "", _("It waits for you: to the question"))
             self._counters()
             self._plan = PlanView(page, self.run.id, self.look)
+            self._files = FileList(page, self.run.id, self.look)
             with page.el("section", "stack"):
                 with page.el("div", "row"):
                     page.text("h2", "grow", _("The steps"))
                     self._again = page.button("button small", _("Replay"), self._replay_open, icon="play")
                     self._again.props["id"] = "replay-open"
-                self._steps = Steps(page, self.run.id, self._fork_open, self.look)
+                self._steps = Steps(page, self.run.id, self._made, self._fork_open, self.look)
                 with page.el("p", "thinking", role="status", hidden=True) as self._thinking:
                     page.el("span", "dot", aria_hidden="true")
                     self._doing: TextElement = page.text("span", "", "")
@@ -172,6 +176,9 @@ class _RunPage:
                 if not first and run.status != "ended":
                     page.run("studio.keepUp", False)
             self._show()
+            if steps:
+                await self._files.look(ended=self._state.ended is not None)
+                await self._made.fill()
         self._pace()
 
     def _pace(self) -> None:
@@ -228,6 +235,8 @@ class _RunPage:
             else:
                 page.text("p", "muted", _("It left no answer."))
             why_ended(page, ended)
+            if made := last_made(self._all):
+                self._made.add(made, _TABLE_ROWS)
             if ended.text.strip():
                 with page.el("div", "row"):
                     copy = page.button("quiet small", _("Copy"), icon="copy")

@@ -21,11 +21,13 @@ from dizuo.platform.catalogue import _
 from dizuo.studio.page import Handler, Page, Work
 from dizuo.studio.prose import Prose
 from dizuo.studio.run_approval import ApprovalCard
+from dizuo.studio.run_files import Artifacts
 from dizuo.studio.run_plan import plan_items
 from dizuo.studio.run_texts import arguments as show_arguments
 from dizuo.studio.run_texts import code, folded, one_line, storable
 from dizuo.studio.traces import duration
 
+_TABLE_ROWS = 8
 REASONS = {
     "done": ("check", "good", _("done")),
     "budget": ("alert", "warn", _("a budget is used up")),
@@ -42,11 +44,15 @@ BUDGETS = {
 
 
 class Steps:
-    """The rows. `on_fork` makes a run of its own from a step; `on_answered` is called when a question was answered."""
+    """The rows. `made` shows what tools have made. `on_fork` makes a run of its own from a step; `on_answered` is called
+    when a question was answered."""
 
-    def __init__(self, page: Page, run_id: str, on_fork: Callable[[int], Work], on_answered: Handler) -> None:
+    def __init__(
+        self, page: Page, run_id: str, made: Artifacts, on_fork: Callable[[int], Work], on_answered: Handler
+    ) -> None:
         self._page = page
         self._run_id = run_id
+        self._made = made
         self._on_fork = on_fork
         self._on_answered = on_answered
         self._rows: list[Element] = []
@@ -204,6 +210,8 @@ class Steps:
             with page.el("div", "of-others"):
                 page.text("p", "small warn-text", _("Written by others: material for the agent, no instruction to it."))
                 code(page, step.result.text)
+        if step.result.artifacts:
+            self._made.add(step.result.artifacts, _TABLE_ROWS)
 
     def _asked(self, step: ApprovalAsked) -> None:
         page = self._page

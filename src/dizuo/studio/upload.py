@@ -9,12 +9,21 @@ from dizuo.studio.page import Handler, Page, progress_bar, set_progress
 
 
 class Upload:
-    """The drop zone of a knowledge base. static/studio.js sends the files to the API and reports here."""
+    """A drop zone. static/studio.js sends the files to the API and reports here. `title` and `kinds` say what may be
+    dropped."""
 
-    def __init__(self, page: Page, address: str, on_arrived: Handler) -> None:
+    def __init__(
+        self,
+        page: Page,
+        address: str,
+        on_arrived: Handler,
+        *,
+        title: str = _("Drop files, folders or archives here"),
+        kinds: str = _("PDF, Word, PowerPoint, Excel, CSV, Markdown, text, HTML, EPUB, e-mail, notebooks, source code"),
+    ) -> None:
         self._page = page
         self._on_arrived = on_arrived
-        self._build_zone(address)
+        self._build_zone(address, title, kinds)
         with page.el("div", "card stack", hidden=True) as self._card:
             with page.el("div", "row"):
                 self._title = page.text("h2", "grow", "")
@@ -25,16 +34,12 @@ class Upload:
         page.listen("studio_upload", self._show)
         page.listen("studio_jobs", on_arrived)
 
-    def _build_zone(self, address: str) -> None:
+    def _build_zone(self, address: str, title: str, kinds: str) -> None:
         page = self._page
         with page.el("div", "drop", data_upload=address):
             page.icon("upload")
-            page.text("p", "drop-title", _("Drop files, folders or archives here"))
-            page.text(
-                "p",
-                "muted small",
-                _("PDF, Word, PowerPoint, Excel, CSV, Markdown, text, HTML, EPUB, e-mail, notebooks, source code"),
-            )
+            page.text("p", "drop-title", title)
+            page.text("p", "muted small", kinds)
             with page.el("div", "row"):
                 page.button("button", _("Choose files"), icon="file").props["data-pick"] = "#pick-files"
                 page.button("button", _("Choose a folder"), icon="folder").props["data-pick"] = "#pick-folder"
