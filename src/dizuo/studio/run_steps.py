@@ -44,8 +44,8 @@ BUDGETS = {
 
 
 class Steps:
-    """The rows. `made` shows what tools have made. `on_fork` makes a run of its own from a step; `on_answered` is called
-    when a question was answered."""
+    """The rows. `made` shows what tools have made; `on_fork` makes a run of its own from a step; `on_answered` is
+    called when a question was answered."""
 
     def __init__(
         self, page: Page, run_id: str, made: Artifacts, on_fork: Callable[[int], Work], on_answered: Handler
