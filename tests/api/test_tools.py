@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.agents import a2a_agent
 from tests.agents.scripts import ByTurn
 from tests.api.conftest import Served, error_of
 
@@ -28,7 +29,7 @@ def notes(client: httpx.Client) -> Iterator[httpx.Client]:
 def test_tools_are_seen_approved_and_given_to_a_run(
     notes: httpx.Client, server: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server.house.runs, "_chat", lambda _name: ByTurn("Done."))
+    monkeypatch.setattr(server.house.equipment, "chat", lambda _name: ByTurn("Done."))
     goal = {"goal": "Look.", "model": "scripted/agent", "tools": ["notes__look"]}
     error_of(notes.post("/api/runs", json=goal), 404)
     seen = notes.post("/api/tools/notes/check").json()
@@ -41,6 +42,19 @@ def test_tools_are_seen_approved_and_given_to_a_run(
     assert [one["name"] for one in listed.json()["servers"]] == ["notes"]
     assert listed.json()["servers"][0]["secrets"] == ["NOTES_KEY"]
     assert SECRET not in listed.text + notes.get("/api/tools/notes").text
+
+
+def test_an_agent_is_added_by_its_address_and_seen(client: httpx.Client) -> None:
+    with a2a_agent.serving() as agent:
+        new = {"name": "weather", "a2a": agent.url, "headers": {"Authorization": f"Bearer {SECRET}"}}
+        added = client.post("/api/tools", json=new)
+        assert added.status_code == 201, added.text
+        seen = client.post("/api/tools/weather/check").json()
+        assert (seen["kind"], [tool["name"] for tool in seen["tools"]]) == ("a2a", ["weather__ask"])
+        approved = client.post("/api/tools/weather/approve", json={"fingerprint": seen["fingerprint"]})
+        assert [tool["state"] for tool in approved.json()["tools"]] == ["approved"]
+        assert SECRET not in added.text + approved.text
+        assert client.delete("/api/tools/weather").status_code == 200
 
 
 def test_only_the_owner_sees_and_changes_them(notes: httpx.Client, member: httpx.Client) -> None:
@@ -70,6 +84,8 @@ def test_a_key_that_may_do_less_than_its_user_starts_no_program(notes: httpx.Cli
         {"name": "a"},
         {"name": "a", "command": ["x"], "url": "https://example.com"},
         {"name": "a", "url": "http://example.com"},
+        {"name": "a", "a2a": "http://example.com"},
+        {"name": "a", "a2a": "https://example.com", "url": "https://example.com"},
         {"name": "A", "command": ["x"]},
         {"name": "a", "commandd": ["x"]},
     ],

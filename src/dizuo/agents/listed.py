@@ -20,6 +20,15 @@ class ServerFailed(DizuoError):
     code = "tool_server_failed"
 
 
+def reason_of(error: BaseException) -> str:
+    """What went wrong, from the innermost of errors that were wrapped; short, as it may be the server's own words."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return (str(error) or type(error).__name__)[:500]
+
+
 class ListedTool(Noun):
     """A tool in the words of its server. All of it is pinned: a model reads the words, and acts on them."""
 
@@ -27,7 +36,7 @@ class ListedTool(Noun):
     description: str
     parameters: Mapping[str, Any]  # JSON schema
     reads: bool = False  # it says of itself that it changes nothing
-    operation: Mapping[str, Any] | None = None  # of HTTP, where it is one (openapi.py)
+    operation: Mapping[str, Any] | None = None  # of HTTP, where it is one (openapi.py); of an agent, its card's hash
 
     @property
     def effect(self) -> Effect:

@@ -7,12 +7,13 @@ the protocol; what it does not bound is bounded here and in `mcp_stdio`.
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dizuo.agents.listed import ListedTool, ServerFailed
+from dizuo.agents.bounded_http import UNPACKED, bounded
+from dizuo.agents.listed import ListedTool, ServerFailed, reason_of
 from dizuo.agents.mcp_stdio import Said, program
 from dizuo.core.tools import MOST_CHARACTERS, ToolResult
 
@@ -24,7 +25,6 @@ log = logging.getLogger(__name__)
 MOST_TOOLS = 200
 _MOST_LISTING_BYTES = 1 << 20
 _MOST_PAGES = 50
-_MOST_ANSWER_BYTES = 8 << 20  # of one HTTP response
 _LEAVE_S = 6.0  # for a connection to close
 
 
@@ -68,7 +68,7 @@ class Connection:
             raise
         except Exception as error:
             await self.aclose()
-            raise ServerFailed("It does not list its tools: {reason}", reason=_reason(error)) from error
+            raise ServerFailed("It does not list its tools: {reason}", reason=reason_of(error)) from error
         if len(found) > MOST_TOOLS or sum(len(one.model_dump_json()) for one in found) > _MOST_LISTING_BYTES:
             raise ServerFailed("It lists more tools than {most}, or descriptions too long to be read.", most=MOST_TOOLS)
         return found
@@ -92,10 +92,10 @@ class Connection:
         except MCPError as error:
             if error.code == CONNECTION_CLOSED:
                 await self.aclose()
-            return ToolResult(text=f"The server refused: {_reason(error)}", failed=True, trusted=False)
+            return ToolResult(text=f"The server refused: {reason_of(error)}", failed=True, trusted=False)
         except Exception as error:
             await self.aclose()
-            return ToolResult(text=f"The server failed: {_reason(error)}", failed=True, trusted=False)
+            return ToolResult(text=f"The server failed: {reason_of(error)}", failed=True, trusted=False)
         return ToolResult(text=_text(found), failed=found.is_error, trusted=False)
 
     async def aclose(self) -> None:
@@ -132,7 +132,7 @@ class Connection:
             if ready.done():
                 log.debug("an MCP connection ended badly", exc_info=True)
                 return
-            ready.set_exception(ServerFailed("It cannot be reached: {reason}", reason=_reason(error)))
+            ready.set_exception(ServerFailed("It cannot be reached: {reason}", reason=reason_of(error)))
             ready.exception()  # seen, also where nobody waits any more
         finally:
             ready.cancel()
@@ -155,50 +155,15 @@ def by_http(url: str, headers: Mapping[str, str], proxy: str | None = None, wait
         from mcp.client.streamable_http import streamable_http_client
 
         client = httpx2.AsyncClient(
-            # What is packed may be a thousand times as large unpacked.
-            headers={**headers, "Accept-Encoding": "identity"},
+            headers={**headers, **UNPACKED},
             timeout=httpx2.Timeout(waits.connect_s, read=waits.call_s),
-            transport=_bounded(httpx2.AsyncHTTPTransport(proxy=proxy, trust_env=False)),
+            transport=bounded(httpx2, proxy),
             trust_env=False,
         )
         async with client, streamable_http_client(url, http_client=client) as streams:
             yield streams
 
     return opened
-
-
-def _bounded(inner: Any) -> Any:
-    """The transport, whose responses end with an error behind _MOST_ANSWER_BYTES."""
-    import httpx2
-
-    class Stream(httpx2.AsyncByteStream):
-        def __init__(self, stream: Any) -> None:
-            self._stream = stream
-
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            total = 0
-            async for part in self._stream:
-                total += len(part)
-                if total > _MOST_ANSWER_BYTES:
-                    raise httpx2.ReadError(f"the answer has over {_MOST_ANSWER_BYTES} bytes")
-                yield part
-
-        async def aclose(self) -> None:
-            await self._stream.aclose()
-
-    class Bounded(httpx2.AsyncBaseTransport):
-        async def handle_async_request(self, request: Any) -> Any:
-            response = await inner.handle_async_request(request)
-            if response.headers.get("content-encoding", "identity") != "identity":
-                await response.aclose()
-                raise httpx2.ReadError("the answer is packed, though that was not asked for")
-            response.stream = Stream(response.stream)
-            return response
-
-        async def aclose(self) -> None:
-            await inner.aclose()
-
-    return Bounded()
 
 
 # --- reading --------------------------------------------------------------------------------------------------
@@ -231,12 +196,3 @@ def _text(found: Any) -> str:
     if not parts and found.structured_content is not None:
         parts.append(json.dumps(found.structured_content, ensure_ascii=False)[:room])
     return "\n".join(parts)
-
-
-def _reason(error: BaseException) -> str:
-    """What went wrong, from the innermost of errors that were wrapped; short, as it may be the server's own words."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    return (str(error) or type(error).__name__)[:500]

@@ -31,9 +31,10 @@ from dizuo.platform.database import Database
 from dizuo.platform.secrets import Secrets
 
 if TYPE_CHECKING:
+    from dizuo.agents.a2a_client import Agent
     from dizuo.agents.openapi import Operations
 
-Kind = Literal["program", "mcp", "openapi"]
+Kind = Literal["program", "mcp", "openapi", "a2a"]
 ToolState = Literal["new", "approved", "changed", "gone", "unusable"]
 
 _NAME = re.compile(r"[a-z0-9]+(?:[_-][a-z0-9]+)*")  # no two underscores: they end it
@@ -103,12 +104,13 @@ class ToolServers:
         command: Sequence[str] = (),
         url: str = "",
         openapi: str = "",
+        a2a: str = "",
         headers: Mapping[str, str] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> ToolServerInfo:
         """Registers an MCP server: a program with its variables, or an address with its headers. Or, with `openapi` (a
-        path or an address), the HTTP operations that this describes; `url` is the base URL then. Not asked anything
-        yet, and none of its tools is offered.
+        path or an address), the HTTP operations that this describes; `url` is the base URL then. Or, with `a2a`, the
+        agent at that address. Not asked anything yet, and none of its tools is offered.
 
         Raises UserError for what cannot be used, Conflict for a name that is taken.
         """
@@ -119,8 +121,8 @@ class ToolServers:
                 "underscores between them, at most 32. The names of its tools begin with it.",
                 name=name[:80],
             )
-        if bool(command) == bool(url.strip()):
-            raise UserError("Say how the server is reached: by a command, or by a URL.")
+        if [bool(command), bool(url.strip()), bool(a2a.strip())].count(True) != 1:
+            raise UserError("Say how the server is reached: by a command, by a URL, or as an agent at an address.")
         if openapi and (not url.strip() or "?" in url):
             raise UserError("Say at which base URL the operations of the description are called.")
         if (headers and command) or (environment and not command):
@@ -136,9 +138,9 @@ class ToolServers:
             openapi = checked_address(openapi, where)
         values = {
             "name": name,
-            "kind": "program" if command else "openapi" if openapi else "mcp",
+            "kind": "program" if command else "openapi" if openapi else "a2a" if a2a else "mcp",
             "command": [*command],
-            "url": checked_address(url, where) if url else "",
+            "url": checked_address(url or a2a, where) if url or a2a else "",
             "description": openapi,
             "secrets_cipher": self._secrets.encrypt(json.dumps(secrets).encode()) if secrets else None,
             "approved": [],
@@ -198,8 +200,9 @@ class ToolServers:
 
     # --- for those who call -----------------------------------------------------------------------------------
 
-    def connection(self, name: str, said: Said | None = None) -> "Connection | Operations":
+    def connection(self, name: str, said: Said | None = None) -> "Connection | Operations | Agent":
         """A connection to a server, not begun yet. Raises NotFound, and UserError for secrets that cannot be read."""
+        from dizuo.agents.a2a_client import Agent
         from dizuo.agents.openapi import Operations
 
         row = self._row(name)
@@ -208,7 +211,10 @@ class ToolServers:
             return Operations(row.description, row.url, secrets)
         if row.kind == "program":
             return Connection(by_program(row.command, secrets, said), self._waits)
-        return Connection(by_http(row.url, secrets, proxy_of(row.url, _where(name)), self._waits), self._waits)
+        proxy = proxy_of(row.url, _where(name))
+        if row.kind == "a2a":
+            return Agent(row.url, secrets, proxy, self._waits)
+        return Connection(by_http(row.url, secrets, proxy, self._waits), self._waits)
 
     def secrets(self, name: str) -> Sequence[str]:
         """The values that no result may show. Raises NotFound, and UserError for those that cannot be read."""

@@ -14,6 +14,7 @@ from dizuo.core.errors import DizuoError, NotFound
 from dizuo.core.tools import Tool, ToolResult
 
 if TYPE_CHECKING:
+    from dizuo.agents.a2a_client import Agent
     from dizuo.agents.openapi import Operations
     from dizuo.agents.tool_servers import ToolServers
 
@@ -101,7 +102,7 @@ class _Server:
     def __init__(self, servers: "ToolServers", name: str) -> None:
         self._servers = servers
         self._name = name
-        self._connection: Connection | Operations | None = None
+        self._connection: Connection | Operations | Agent | None = None
         self._secrets: Sequence[str] = ()
         self._listed: Mapping[str, ListedTool] = {}
         self._one_at_a_time = asyncio.Lock()
@@ -128,7 +129,7 @@ class _Server:
         if self._connection is not None:
             await self._connection.aclose()
 
-    async def _connected(self) -> "Connection | Operations":
+    async def _connected(self) -> "Connection | Operations | Agent":
         connection = self._servers.connection(self._name)
         # With a token without its "Bearer", and nothing as short as an ordinary word.
         secrets = [part for one in self._servers.secrets(self._name) for part in (one, one.removeprefix("Bearer "))]

@@ -31,6 +31,7 @@ class NewToolServer(RequestBody):
         description="an OpenAPI description, by its address or its absolute path on the server's disk; its operations "
         "are called at the base URL `url`",
     )
+    a2a: _Word = Field("", description="an agent that speaks A2A, by the address that its card is below")
     headers: _Secrets = Field({}, description="sent with every request to it, such as Authorization")
 
 
@@ -48,13 +49,14 @@ def list_tool_servers(house: TheHouse, _owner: TheOwner) -> ToolServerList:
 def add_tool_server(
     new: NewToolServer, house: TheHouse, _owner: TheOwner, _unrestricted: Unrestricted
 ) -> ToolServerInfo:
-    """Registers an MCP server, or described HTTP operations. Not asked anything yet (`check` does that); none of its
-    tools is offered before they are approved."""
+    """Registers an MCP server, described HTTP operations, or an agent. Not asked anything yet (`check` does that); none
+    of its tools is offered before they are approved."""
     return house.tool_servers.add(
         new.name,
         command=new.command,
         url=new.url,
         openapi=new.openapi,
+        a2a=new.a2a,
         headers={name: value.get_secret_value() for name, value in new.headers.items()},
         environment={name: value.get_secret_value() for name, value in new.environment.items()},
     )

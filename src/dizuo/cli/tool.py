@@ -12,7 +12,7 @@ from dizuo.platform.catalogue import _
 if TYPE_CHECKING:
     from dizuo.agents.tool_servers import ServedTool, ToolServerInfo
 
-app = group(_("Tools of others: MCP servers and HTTP operations that agents may call."))
+app = group(_("Tools of others: MCP servers, HTTP operations and agents that agents may call."))
 
 _Name = Annotated[str, typer.Argument(metavar="NAME", help=_("The server's name; its tools' names begin with it."))]
 
@@ -48,7 +48,11 @@ def list_(terminal: Terminal) -> None:
     )
 
 
-@command(app, "add", _("Add an MCP server by its command or URL, or HTTP operations by their OpenAPI description."))
+@command(
+    app,
+    "add",
+    _("Add an MCP server by its command or URL, HTTP operations by their OpenAPI description, or an agent by A2A."),
+)
 def add(
     terminal: Terminal,
     name: _Name,
@@ -62,6 +66,9 @@ def add(
     ] = "",
     base_url: Annotated[
         str, typer.Option("--base-url", metavar="URL", help=_("Where the described operations are called."))
+    ] = "",
+    a2a: Annotated[
+        str, typer.Option("--a2a", metavar="URL", help=_("An agent of others, by the address that its card is below."))
     ] = "",
     env: Annotated[
         list[str] | None,
@@ -99,6 +106,7 @@ def add(
             command=words,
             url=url or base_url,
             openapi=openapi,
+            a2a=a2a,
             environment=variables,
             headers=headers,
         )
