@@ -14,7 +14,7 @@ from tests.api.conftest import Served, events_of
 def agent(server: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
     """A client of a server whose agents add, ask, and answer."""
     model = ByTurn([call("calculate", expression="20 + 1")], [call("ask_user", question="Twice?")], "It is 42.")
-    monkeypatch.setattr(server.house.runs, "_chat", lambda _name: model)
+    monkeypatch.setattr(server.house.equipment, "chat", lambda _name: model)
     server.house.jobs.start()
     with server.client() as client:
         yield client
