@@ -19,12 +19,14 @@ _RUN_JOBS = tuple(f"agent.run.{n}" for n in range(4))  # runs of agents that are
 
 if TYPE_CHECKING:
     from dizuo.agents.advance import Worker
+    from dizuo.agents.approvals import Approvals
     from dizuo.agents.equipment import Equipment
     from dizuo.agents.memory import Memories
     from dizuo.agents.run_files import RunFiles
     from dizuo.agents.runs import Runs
     from dizuo.agents.tool_servers import ToolServers
     from dizuo.agents.toolbox import Toolbox
+    from dizuo.agents.webhook import Webhook
     from dizuo.apps.threads import Threads
     from dizuo.apps.training import Trainings
     from dizuo.core.messages import Usage
@@ -123,6 +125,8 @@ class House:
         jobs.register("train", lambda context: self.trainings.run(context), lane="train")
         for kind in _RUN_JOBS:
             jobs.register(kind, lambda context: self.run_worker.run_job(context), lane=kind)
+        jobs.register_chore("approvals", lambda _stopping: self.approvals.expire(), every_s=1.0)
+        jobs.register_chore("webhook", lambda stopping: self.webhook.deliver(stopping), every_s=1.0)
         return jobs
 
     @once
@@ -313,7 +317,23 @@ class House:
         """Goals given to agents, and what becomes of them."""
         from dizuo.agents.runs import Runs
 
-        return Runs(self.database, lambda: self.jobs, self.equipment, _RUN_JOBS)
+        return Runs(self.database, lambda: self.jobs, self.equipment, _RUN_JOBS, self.settings.approval_hours)
+
+    @once
+    def approvals(self) -> "Approvals":
+        """What runs ask people."""
+        from dizuo.agents.approvals import Approvals
+
+        return Approvals(self.database, lambda run_id, user_id: self.runs.advance_soon(run_id, user_id))
+
+    @once
+    def webhook(self) -> "Webhook":
+        """Tells an address of the owner's what waits for people."""
+        from dizuo.agents.webhook import Webhook
+        from dizuo.platform.secrets import Secrets
+
+        secrets = Secrets(self.settings.home, self.settings.secret_key)
+        return Webhook(self.database, secrets, self.approvals, self.settings.resolved_public_url())
 
     @once
     def run_worker(self) -> "Worker":

@@ -12,6 +12,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+from dizuo.agents.approvals import expiry
 from dizuo.agents.compaction import compacted
 from dizuo.agents.plan import PLAN_TOOL, plan_of
 from dizuo.agents.policy import Policy
@@ -128,7 +129,7 @@ class Loop:
                 step = _told(call, "The budget of tool calls is used up. Answer with what you have.", failed=True)
             if step is None:
                 going.append(call)
-            elif step != state.asked.get(call.id):  # else it waits already
+            elif step is not state.asked.get(call.id):  # else it waits already
                 yield step
         for call in going:
             if self._tools[call.name].effect != "read" and call.id not in state.begun:
@@ -146,7 +147,8 @@ class Loop:
         """What stands between a call and its being made; None: nothing."""
         answer = state.answers.get(call.id)
         if answer is not None and answer.decision == "reject":
-            return _told(call, f"The user said no. {answer.reason}".strip(), failed=True)
+            said = "The user said no." if answer.by == "person" else "Rejected by time, and not by a person."
+            return _told(call, f"{said} {answer.reason}".strip(), failed=True)
         known = self._tools.get(call.name)
         if known is None:
             return _told(call, f"There is no tool {call.name!r}. There are: {', '.join(self._tools)}.", failed=True)
@@ -155,9 +157,9 @@ class Loop:
         except DizuoError as error:
             return _told(call, str(error), failed=True)
         if call.name == ASK_USER:
-            return self._asks(call, "question") if answer is None else _told(call, answer.reason)
+            return self._asks(call, "question", state) if answer is None else _told(call, answer.reason)
         if call.id in state.begun and not known.idempotent:
-            return self._asks(call, "maybe_done")
+            return self._asks(call, "maybe_done", state)
         if answer is not None:
             return None
         match self._policy.decide(known, call.arguments, told_by_others=state.told_by_others):
@@ -166,7 +168,7 @@ class Loop:
             case "deny":
                 return _told(call, "The policy of this agent does not allow that call.", failed=True)
             case "ask":
-                return self._asks(call, "effect")
+                return self._asks(call, "effect", state)
 
     async def _call(self, call: ToolCall, state: State) -> ToolEnded:
         began = time.perf_counter()
@@ -180,8 +182,14 @@ class Loop:
         return ToolEnded(call_id=call.id, name=call.name, arguments=call.arguments, result=result, seconds=seconds)
 
     @staticmethod
-    def _asks(call: ToolCall, why: Any) -> ApprovalAsked:
-        return ApprovalAsked(call_id=call.id, name=call.name, arguments=call.arguments, why=why)
+    def _asks(call: ToolCall, why: Any, state: State) -> ApprovalAsked:
+        """The question; the very one that waits, where it has been asked and not answered."""
+        waits = next((one for one in state.waiting if one.call_id == call.id), None)
+        if waits is not None and (waits.arguments, waits.why) == (call.arguments, why):
+            return waits
+        hours = state.started.answer_hours if state.started else 0.0
+        until = expiry(hours)
+        return ApprovalAsked(call_id=call.id, name=call.name, arguments=call.arguments, why=why, expires_at=until)
 
 
 def _told(call: ToolCall, text: str, *, failed: bool = False) -> ToolEnded:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from dizuo.agents.approvals import MOST_HOURS, inherited, not_asked, settle
 from dizuo.agents.equipment import Equipment
 from dizuo.agents.journal import Journal, RunStatus, append, find_row, read, set_status
 from dizuo.agents.policy import Policy
@@ -75,12 +76,16 @@ class Runs:
         jobs: Callable[[], Jobs],
         equipment: Equipment,
         job_kinds: Sequence[str] = ("agent.run",),
+        answer_hours: float = 0,
     ) -> None:
-        """`job_kinds`: the kinds of jobs that advance runs, each in a lane of its own: that many go side by side."""
+        """`job_kinds`: the kinds of jobs that advance runs, each in a lane of its own: that many go side by side.
+        `answer_hours`: how long questions wait where a run says nothing else; 0: for ever.
+        """
         self._database = database
         self._jobs = jobs
         self._equipment = equipment
         self._job_kinds = job_kinds
+        self._answer_hours = answer_hours
 
     # --- what people do ---------------------------------------------------------------------------------------
 
@@ -94,9 +99,11 @@ class Runs:
         budget: Budget | None = None,
         policy: Policy | None = None,
         tools: Sequence[str] = (),
+        answer_hours: float | None = None,
     ) -> Run:
         """Accepts a goal; when this returns the run is safe, and some worker will advance it. `tools`: names in the
-        toolbox that it may use, besides those that every agent has.
+        toolbox that it may use, besides those that every agent has. `answer_hours`: how long its questions wait for
+        people; 0 for ever, None as is usual here.
 
         Raises UserError for an empty goal, NotFound for a tool, and what the equipment raises for a model or a
         knowledge base that there is not.
@@ -113,9 +120,10 @@ class Runs:
             instructions=INSTRUCTIONS,
             tools=(*names, *self._equipment.toolbox.named(tools)),
             budget=budget or Budget(),
+            answer_hours=min(MOST_HOURS, self._answer_hours if answer_hours is None else answer_hours),
         )
         run_id = self._insert(user_id, started, knowledge, policy or Policy(), [started])
-        self._advance_soon(run_id, user_id)
+        self.advance_soon(run_id, user_id)
         return self.get(run_id, user_id)
 
     def get(self, run_id: str, user_id: int | None = None) -> Run:
@@ -193,7 +201,7 @@ class Runs:
         row = find_row(self._database, run_id, user_id)
         asked = next((one for one in self.waiting(run_id) if one.call_id == call_id), None)
         if asked is None:
-            raise Conflict("The run {id} does not wait for an answer to {call!r}.", id=run_id, call=call_id)
+            raise not_asked(run_id, call_id)
         if arguments is not None:
             own = self._equipment.own(row.knowledge, row.user_id, run_id)
             usable = [*own, *self._equipment.toolbox.lend([asked.name]).tools]
@@ -203,14 +211,8 @@ class Runs:
             known.checked(arguments)
         given = ApprovalGiven(call_id=call_id, decision=decision, arguments=arguments, reason=reason, user_id=user_id)
         with self._database.write() as connection:
-            # Asked anew within the transaction: two people may answer at once.
-            pending = {one.call_id for one in State(read(connection, run_id)).waiting}
-            if call_id not in pending:
-                raise Conflict("The run {id} does not wait for an answer to {call!r}.", id=run_id, call=call_id)
-            append(connection, run_id, given)
-            if pending == {call_id}:
-                set_status(connection, run_id, "active", only_from=("waiting",))
-        self._advance_soon(run_id, row.user_id)
+            settle(connection, run_id, given)
+        self.advance_soon(run_id, row.user_id)
         return self.get(run_id)
 
     def steer(self, run_id: str, text: str, user_id: int | None = None) -> Run:
@@ -252,7 +254,7 @@ class Runs:
             raise Conflict("The run {id} waits for an answer. See it: dizuo run show {id}", id=run_id)
         with self._database.write() as connection:
             set_status(connection, run_id, "active", only_from=("paused", "waiting"))
-        self._advance_soon(run_id, row.user_id)
+        self.advance_soon(run_id, row.user_id)
         return self.get(run_id)
 
     def fork(self, run_id: str, step: int | None = None, text: str = "", user_id: int | None = None) -> Run:
@@ -263,12 +265,13 @@ class Runs:
         steps = [one for one in self.steps(run_id) if not isinstance(one, Ended)]
         if step is not None and not 1 <= step <= len(steps):
             raise UserError("The run has steps 1 to {last}.", last=len(steps), param="step")
-        shared = [*steps[:step], *([Steered(text=text)] if text.strip() else [])]
-        started = shared[0]
+        started = steps[0]
         assert isinstance(started, Started)
+        shared = [inherited(one, started.answer_hours) for one in steps[:step]]
+        shared += [Steered(text=text)] if text.strip() else []
         policy = Policy.model_validate(row.policy)
         new = self._insert(row.user_id, started, row.knowledge, policy, shared, forked_from=run_id)
-        self._advance_soon(new, row.user_id)
+        self.advance_soon(new, row.user_id)
         return self.get(new)
 
     # ----------------------------------------------------------------------------------------------------------
@@ -312,7 +315,8 @@ class Runs:
             append(connection, run_id, step)
         return self.get(run_id)
 
-    def _advance_soon(self, run_id: str, user_id: int | None) -> None:
+    def advance_soon(self, run_id: str, user_id: int | None) -> None:
+        """Has some worker take up a run."""
         kind = self._job_kinds[int(run_id[-4:], 16) % len(self._job_kinds)]
         self._jobs().submit(kind, subject=run_id, args={}, items=[(run_id, {})], user_id=user_id)
 

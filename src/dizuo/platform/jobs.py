@@ -26,6 +26,7 @@ from dizuo.core.errors import Conflict, DizuoError, NotFound, UserError
 from dizuo.core.jobs import Job, JobItem, JobStatus
 from dizuo.core.traces import Trace, traced
 from dizuo.platform import schema, telemetry
+from dizuo.platform.chores import Chore, Chores
 from dizuo.platform.database import Database
 from dizuo.platform.job_worker import JobStopped, JobWorker
 from dizuo.platform.worker_lock import WorkerLock
@@ -168,6 +169,7 @@ class Jobs:
         self._worker: JobWorker | None = None
         self._starting = threading.Lock()
         self._closed = threading.Event()
+        self._chores = Chores(database, self._closed)
 
     def register(self, kind: str, body: Body, *, lane: str = "") -> None:
         """What does the jobs of a kind: takes waiting items and finishes them until none is left.
@@ -176,6 +178,10 @@ class Jobs:
         """
         self._bodies[kind] = body
         self._lanes[kind] = lane
+
+    def register_chore(self, name: str, chore: Chore, *, every_s: float) -> None:
+        """What the worker does now and then besides: see `platform/chores.py`. Register before the start."""
+        self._chores.register(name, chore, every_s)
 
     # --- the worker -------------------------------------------------------------------------------------------
 
@@ -198,12 +204,14 @@ class Jobs:
                 self._lock.release()
                 raise
             self._worker = worker
+            self._chores.start()
             return True
 
     def close(self) -> None:
         """Ends the worker, if this process is it, when the jobs in hand have come to a safe place."""
         self._closed.set()
         with self._starting:
+            self._chores.join()
             if self._worker is not None:
                 self._worker.stop()
                 self._worker = None

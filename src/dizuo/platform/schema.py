@@ -402,6 +402,8 @@ runs = Table(
     Column("changed_at", String(32), nullable=False),
 )
 
+IS_APPROVAL = "kind IN ('asked', 'answered')"
+
 run_steps = Table(  # append-only
     "run_steps",
     metadata,
@@ -410,6 +412,38 @@ run_steps = Table(  # append-only
     Column("kind", String(16), nullable=False),
     Column("data", Text, nullable=False),  # JSON of agents.steps, without what is as usual
     Column("at", String(32), nullable=False),
+    # Few steps are these, and they are looked for every second.
+    Index(
+        "ix_run_steps_approvals",
+        "run_id",
+        "number",
+        sqlite_where=sa.text(IS_APPROVAL),
+        postgresql_where=sa.text(IS_APPROVAL),
+    ),
+)
+
+webhook = Table(  # where it is told that runs wait for people: at most one row
+    "webhook",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("secret_cipher", LargeBinary, nullable=False),  # encrypted
+    Column("created_at", String(32), nullable=False),
+)
+
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("id", String(64), primary_key=True),  # the same at every try: receivers know it again
+    Column("run_id", String(40), ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+    Column("call_id", String(64), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("status", String(16), nullable=False, index=True),  # agents.webhook.DeliveryStatus
+    Column("tries", Integer, nullable=False),
+    Column("due_at", String(32), nullable=False),
+    Column("problem", JSON),  # core.documents.Note: what went wrong at the last try
+    Column("created_at", String(32), nullable=False),
+    Column("ended_at", String(32)),
 )
 
 tool_servers = Table(  # programs and addresses of others whose operations are tools

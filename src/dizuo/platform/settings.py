@@ -77,6 +77,16 @@ class Settings:
             "and people are asked"
         ),
     )
+    approval_hours: int = _setting(
+        168,
+        "DIZUO_APPROVAL_HOURS",
+        _("hours for which a question of an agent waits for people, then it counts as refused; 0: for ever"),
+    )
+    public_url: str = _setting(
+        "",
+        "DIZUO_PUBLIC_URL",
+        _("address at which people reach this instance, for links that are sent out; empty: that of host and port"),
+    )
     max_file_mb: int = _setting(100, "DIZUO_MAX_FILE_MB", _("largest single file that is read, in MiB"))
     max_archive_mb: int = _setting(1000, "DIZUO_MAX_ARCHIVE_MB", _("most that one archive may unpack to, in MiB"))
     log_level: str = _setting(
@@ -113,6 +123,9 @@ class Settings:
     cny_per_usd: str = _setting(
         "7.1 2025-09-30", "DIZUO_CNY_PER_USD", _("yuan for a US dollar, and the day of that rate; nothing is looked up")
     )
+
+    def resolved_public_url(self) -> str:
+        return self.public_url.rstrip("/") or address(self.host, self.port)
 
     def resolved_database_url(self) -> str:
         return self.database_url or f"sqlite:///{self.home / 'dizuo.db'}"
