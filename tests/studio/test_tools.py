@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dizuo.agents.listed import ListedTool
+from tests.agents import a2a_agent
 from tests.studio.conftest import Studio, Visit
 from tests.studio.test_look import overflow, violations
 
@@ -114,6 +115,20 @@ def test_an_address_and_a_description_are_added_with_a_token(visit: Visit, tools
     card(page, "pets").get_by_text("All pets").wait_for()
     assert tools.house.tool_servers.get("pets").kind == "openapi"
     assert page.locator("[data-server]").count() == 2
+
+
+def test_an_agent_of_others_is_added_by_its_address(visit: Visit, tools: Studio) -> None:
+    with a2a_agent.serving() as agent:
+        page = visit.page("/tools")
+        page.get_by_role("button", name="Add a server").click()
+        page.select_option("#tool-kind", "a2a")
+        page.fill("#tool-name", "weather")
+        page.press("#tool-name", "Enter")
+        page.locator("#tool-form [role=alert]", has_text="as an agent at an address").wait_for()
+        page.fill("#tool-agent", agent.url)
+        page.press("#tool-agent", "Enter")
+        card(page, "weather").get_by_text("Knows the weather.").wait_for()
+    assert tools.house.tool_servers.get("weather").kind == "a2a"
 
 
 def test_what_a_server_says_is_only_text_and_a_change_is_shown(visit: Visit, notes: Studio) -> None:

@@ -1,4 +1,4 @@
-"""The dialog that adds a server of tools: by its command, by its address, or by a description of HTTP operations."""
+"""The dialog that adds a server of tools: a program, an address, described HTTP operations, an agent of others."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -17,11 +17,13 @@ _KINDS: Mapping[Kind, str] = {
     "mcp": _("MCP server, by its address"),
     "program": _("MCP server, a program on this machine"),
     "openapi": _("HTTP operations, by an OpenAPI description"),
+    "a2a": _("Agent of others, by its address (A2A)"),
 }
 _FIELDS: Mapping[Kind, tuple[str, ...]] = {
     "mcp": ("url", "token", "headers"),
     "program": ("command", "environment"),
     "openapi": ("description", "base-url", "token", "headers"),
+    "a2a": ("agent", "token", "headers"),
 }
 _LINES = ("environment", "headers")
 _LABELS = {
@@ -32,6 +34,7 @@ _LABELS = {
     ),
     "description": (_("Description"), _("OpenAPI 3: its address, or its path on the disk of this server.")),
     "base-url": (_("Base URL"), _("Where the described operations are called.")),
+    "agent": (_("Address of the agent"), _("Its card is found below it, at /.well-known/agent-card.json.")),
     "token": (_("Bearer token"), _("It is kept encrypted, and never shown again. Empty: none.")),
     "headers": (_("Headers"), _("One NAME: VALUE a line. Encrypted, never shown again.")),
     "environment": (_("Variables of the program"), _("One NAME=VALUE a line. Encrypted, never shown again.")),
@@ -108,6 +111,7 @@ class ToolForm:
                     str(given.get("name", "")),
                     command=command_of(filled.get("command", "")),
                     url=url,
+                    a2a=filled.get("agent", "").strip(),
                     openapi=filled.get("description", "").strip(),
                     headers=with_token(headers, filled.get("token", "").strip()),
                     environment=named_values(filled.get("environment", "").splitlines(), "="),

@@ -113,7 +113,11 @@ class _Tools:
                 with page.el("li", "card empty"):
                     page.icon("tool")
                     page.text("h2", "", _("No server of tools yet"))
-                    page.text("p", "", _("Add an MCP server, or HTTP operations that an OpenAPI description tells of."))
+                    page.text(
+                        "p",
+                        "",
+                        _("Add an MCP server, HTTP operations by their OpenAPI description, or an agent of others."),
+                    )
             for one in servers:
                 self._cards[one.name] = page.el("li", "card stack", data_server=one.name)
                 self._fill(one)
