@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
+from dizuo.core import traces
 from dizuo.core.once import once
 from dizuo.platform import settings as settings_table
 from dizuo.platform.blobs import Blobs
@@ -23,13 +24,16 @@ if TYPE_CHECKING:
     from dizuo.agents.equipment import Equipment
     from dizuo.agents.memory import Memories
     from dizuo.agents.run_files import RunFiles
-    from dizuo.agents.runs import Runs
+    from dizuo.agents.runs import Run, Runs
     from dizuo.agents.tool_servers import ToolServers
+    from dizuo.agents.tasks import Tasks
     from dizuo.agents.toolbox import Toolbox
     from dizuo.agents.webhook import Webhook
+    from dizuo.apps.app import Apps
+    from dizuo.apps.launch import Launcher
     from dizuo.apps.threads import Threads
     from dizuo.apps.training import Trainings
-    from dizuo.core.messages import Usage
+    from dizuo.core.messages import Message, Usage
     from dizuo.core.protocols import ChatModel, Embedder
     from dizuo.core.tools import Tool
     from dizuo.gateway.cache import Cache, Policy
@@ -162,13 +166,16 @@ class House:
         return self.gateway.chat(self.settings.model) if self.settings.model else None
 
     def chat(self, name: str) -> "ChatModel":
-        """The chat model of that name; `knowledge/NAME` answers from that knowledge base. Blocking.
+        """The chat model of that name; `knowledge/NAME` answers from that knowledge base, `app/NAME` with a run of that
+        app (`app/NAME/KNOWLEDGE`: on that knowledge base). Blocking.
 
         Raises NotFound, naming those that exist.
         """
         from dizuo.gateway.local_folders import HUB_PREFIX, PREFIX
         from dizuo.knowledge.answer import KnowledgeModel
 
+        if name.startswith("app/"):
+            return self._app_model(*name.split("/", 2)[1:])
         self.gateway.check_allowed(name)
         if name.startswith("knowledge/"):
             knowledge = self.library.get(name.removeprefix("knowledge/"))
@@ -180,6 +187,21 @@ class House:
         if version is not None and not name.startswith((PREFIX, HUB_PREFIX)):  # folders change without it
             self._found_chats = version, {**self._found_chats_of(version), name: model}
         return model
+
+    def _app_model(self, name: str, knowledge: str = "") -> "ChatModel":
+        """An app as a model, for whoever asks in the present request."""
+        from dizuo.apps.launch import called
+        from dizuo.apps.model import AppModel
+
+        self.gateway.check_allowed(called(name, knowledge))
+        app = self.apps.get(name).name
+        trace = traces.current.get()
+        user_id = self.identity.owner().id if trace is None or trace.user_id is None else trace.user_id
+        start = partial(self._start_app, app, knowledge, user_id)
+        return AppModel(app, knowledge, start, self.runs, lambda: self.jobs.start())
+
+    def _start_app(self, app: str, knowledge: str, user_id: int, goal: str, earlier: "Sequence[Message]") -> "Run":
+        return self.launcher.start(goal, app=app, knowledge=knowledge, user_id=user_id, earlier=earlier)
 
     def chat_at_once(self, name: str) -> "ChatModel | None":
         """The same in microseconds, where it was found before and nothing was written since; None: ask `chat`."""
@@ -340,7 +362,7 @@ class House:
         """Works on the runs."""
         from dizuo.agents.advance import Worker
 
-        return Worker(self.database, self.equipment, self.settings.home / "runs", self._price)
+        return Worker(self.database, self.equipment, self.runs, self.settings.home / "runs", self._price)
 
     @once
     def run_files(self) -> "RunFiles":
@@ -356,7 +378,28 @@ class House:
         from dizuo.apps.agents import knowledge_tool
 
         search = partial(knowledge_tool, self.library)
-        return Equipment(self._thinker, search, self.toolbox, lambda: self.memories)
+        return Equipment(self._thinker, search, self.toolbox, lambda: self.memories, self.launcher.called_by_run)
+
+    @once
+    def apps(self) -> "Apps":
+        """Agents described in files: those that come with Dizuo, and the owner's own."""
+        from dizuo.apps.app import Apps
+
+        return Apps(self.settings.home / "apps")
+
+    @once
+    def launcher(self) -> "Launcher":
+        """Starts runs, of apps or of none."""
+        from dizuo.apps.launch import Launcher
+
+        return Launcher(lambda: self.runs, self.apps, self.gateway.check_allowed, self.settings.model)
+
+    @once
+    def tasks(self) -> "Tasks":
+        """Runs that agents of others ask for."""
+        from dizuo.agents.tasks import Tasks
+
+        return Tasks(self.database, self.runs, self.launcher.start)
 
     @once
     def toolbox(self) -> "Toolbox":
@@ -402,8 +445,8 @@ class House:
         return self.limits.converted(cost or 0.0, currency)
 
     def _thinker(self, name: str) -> "ChatModel":
-        """The model that an agent thinks with. Its answers are not kept: the same goal twice is meant twice."""
-        self.gateway.check_allowed(name)
+        """The model that an agent thinks with. Its answers are not kept: the same goal twice is meant twice. Whether a
+        key may ask it is asked when a run is started."""
         return self.gateway.chat(name, kept=False)
 
     # --- backups ----------------------------------------------------------------------------------------------

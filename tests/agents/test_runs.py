@@ -43,7 +43,7 @@ class Desk:
         self.equipment = equipment = Equipment(lambda _name: self.model, self._none)
         equipment.own = lambda *_of: [*BUILT_IN, *self.more]  # type: ignore[method-assign]
         self.runs = Runs(house.database, lambda: house.jobs, equipment)
-        self.worker = Worker(house.database, equipment, house.settings.home / "runs")
+        self.worker = Worker(house.database, equipment, self.runs, house.settings.home / "runs")
 
     @staticmethod
     def _none(_name: str) -> Tool:

@@ -65,7 +65,7 @@ def run(turns: int) -> dict[str, Any]:
     model = Model(turns)
     equipment = Equipment(lambda _name: model, search)  # type: ignore[arg-type]
     runs = Runs(house.database, lambda: NoWorker(), equipment)  # type: ignore
-    worker = Worker(house.database, equipment, Path(home) / "runs")
+    worker = Worker(house.database, equipment, runs, Path(home) / "runs")
     made = runs.start(GOAL, model.name, knowledge="pages", budget=Budget(steps=10_000, tool_calls=10_000))
     began = time.perf_counter()
     asyncio.run(worker.advance(made.id))

@@ -10,7 +10,8 @@ from typing import Any, Literal, get_args
 
 import sqlalchemy as sa
 
-from dizuo.agents.journal import append, read, set_status
+from dizuo.agents.family import refresh
+from dizuo.agents.journal import append, read
 from dizuo.agents.state import State
 from dizuo.agents.steps import ApprovalAsked, ApprovalGiven, Step
 from dizuo.core.errors import Conflict
@@ -116,8 +117,7 @@ def settle(connection: sa.Connection, run_id: str, given: ApprovalGiven) -> int 
     if given.call_id not in pending:
         raise not_asked(run_id, given.call_id)
     append(connection, run_id, given)
-    if pending == {given.call_id}:
-        set_status(connection, run_id, "active", only_from=("waiting",))
+    refresh(connection, run_id)
     return connection.scalar(sa.select(_runs.c.user_id).where(_runs.c.id == run_id))
 
 

@@ -26,17 +26,16 @@ def refresh(connection: sa.Connection, run_id: str) -> None:
         row = connection.execute(sa.select(_runs.c.parent_id).where(_runs.c.id == run_id)).first()
         if row is None:
             return
-        if State(read(connection, run_id)).waiting or waiting_children(connection, run_id):
+        if State(read(connection, run_id)).waiting or _has_waiting(connection, run_id):
             set_status(connection, run_id, "waiting", only_from=("active",))
         else:
             set_status(connection, run_id, "active", only_from=("waiting",))
         run_id = row.parent_id
 
 
-def waiting_children(connection: sa.Connection, run_id: str) -> list[str]:
-    """The runs called by this one that wait for people."""
+def _has_waiting(connection: sa.Connection, run_id: str) -> bool:
     found = sa.select(_runs.c.id).where(_runs.c.parent_id == run_id, _runs.c.status == "waiting")
-    return list(connection.scalars(found.order_by(_runs.c.created_at)))
+    return connection.scalar(found.limit(1)) is not None
 
 
 def below(connection: sa.Connection, run_id: str) -> Iterator[str]:

@@ -17,7 +17,16 @@ from dizuo.agents.compaction import compacted
 from dizuo.agents.plan import PLAN_TOOL, plan_of
 from dizuo.agents.policy import Policy
 from dizuo.agents.state import State
-from dizuo.agents.steps import ApprovalAsked, Ended, ModelCalled, PlanChanged, Step, ToolEnded, ToolStarted
+from dizuo.agents.steps import (
+    ApprovalAsked,
+    ChildStarted,
+    Ended,
+    ModelCalled,
+    PlanChanged,
+    Step,
+    ToolEnded,
+    ToolStarted,
+)
 from dizuo.core.errors import DizuoError
 from dizuo.core.events import Done, Failed, TextDelta, ToolCalled, UsageReported
 from dizuo.core.messages import ToolCall, Usage
@@ -80,7 +89,8 @@ class Loop:
         began = time.perf_counter()
         text, calls, usage = "", list[ToolCall](), Usage()
         options: dict[str, Any] = {"tools": self._described} if self._described else {}
-        messages = compacted(state.messages(), state.plan, self._context_tokens)
+        head = 2 + len(state.started.earlier if state.started else ())
+        messages = compacted(state.messages(), state.plan, self._context_tokens, head)
         try:
             async with aclosing(self._model.stream(messages, **options)) as events:  # type: ignore[type-var]
                 async for event in events:
@@ -120,6 +130,8 @@ class Loop:
         going: list[ToolCall] = []
         room = state.budget.tool_calls - state.tool_calls
         for call in list(state.open.values()):
+            if call.id in state.children:  # its end comes from elsewhere
+                continue
             if call.name == PLAN_TOOL:
                 for planned in _planned(call):
                     yield planned
@@ -170,10 +182,12 @@ class Loop:
             case "ask":
                 return self._asks(call, "effect", state)
 
-    async def _call(self, call: ToolCall, state: State) -> ToolEnded:
+    async def _call(self, call: ToolCall, state: State) -> ToolEnded | ChildStarted:
         began = time.perf_counter()
         context = ToolContext(self._run_id, f"{self._run_id}/{call.id}", self._workspace)
         result = await self._tools[call.name].call(call.arguments, context)
+        if result.child:
+            return ChildStarted(call_id=call.id, run_id=result.child)
         answer = state.answers.get(call.id)
         if answer is not None and answer.arguments is not None:
             edited = f"The user changed the arguments to {call.arguments}.\n{result.text}"

@@ -9,8 +9,10 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from dizuo.agents.app_tools import tool_name
 from dizuo.agents.approvals import MOST_HOURS, inherited, not_asked, settle
-from dizuo.agents.equipment import Equipment
+from dizuo.agents.equipment import Equipment, Setup
+from dizuo.agents.family import below, cancel, child_id, refresh, tell_parent
 from dizuo.agents.journal import Journal, RunStatus, append, find_row, read, set_status
 from dizuo.agents.policy import Policy
 from dizuo.agents.state import State
@@ -18,16 +20,19 @@ from dizuo.agents.steps import (
     ApprovalAsked,
     ApprovalGiven,
     Budget,
+    ChildStarted,
     Ended,
     ModelCalled,
     PlanChanged,
     PlanItem,
+    Spent,
     Started,
     Steered,
     Step,
 )
+from dizuo.core import traces
 from dizuo.core.errors import Conflict, UserError
-from dizuo.core.messages import Noun
+from dizuo.core.messages import Message, Noun
 from dizuo.core.tools import ToolArgumentsError
 from dizuo.platform import schema
 from dizuo.platform.database import Database
@@ -55,6 +60,8 @@ class Run(Noun):
     reason: str
     knowledge: str
     forked_from: str
+    app: str  # the app that it is a run of, or ""
+    parent_id: str  # the run that has called it, or ""
     created_at: datetime
     changed_at: datetime
 
@@ -65,6 +72,13 @@ class Used(Noun):
     steps: int = 0
     tokens: int = 0
     cost: float = 0.0
+
+
+class Asked(Noun):
+    """What a run asks people: itself, or one that works for it."""
+
+    run_id: str
+    step: ApprovalAsked
 
 
 class Runs:
@@ -100,10 +114,17 @@ class Runs:
         policy: Policy | None = None,
         tools: Sequence[str] = (),
         answer_hours: float | None = None,
+        remembers: bool = True,
+        app: str = "",
+        instructions: str = "",
+        earlier: Sequence[Message] = (),
+        hold: bool = False,
     ) -> Run:
         """Accepts a goal; when this returns the run is safe, and some worker will advance it. `tools`: names in the
         toolbox that it may use, besides those that every agent has. `answer_hours`: how long its questions wait for
-        people; 0 for ever, None as is usual here.
+        people; 0 for ever, None as is usual here. `app`: the app that it is a run of, with its own `instructions`;
+        `earlier`: the conversation before the goal. `remembers`: whether it may use what the user's runs keep. `hold`:
+        it rests until it is resumed, such as for files that it is to be given first.
 
         Raises UserError for an empty goal, NotFound for a tool, and what the equipment raises for a model or a
         knowledge base that there is not.
@@ -113,18 +134,47 @@ class Runs:
         if len(goal) > MOST_GOAL_CHARACTERS:
             raise UserError("The goal has over {limit} characters.", limit=MOST_GOAL_CHARACTERS, param="goal")
         self._equipment.chat(model)
-        names = [one.name for one in self._equipment.own(knowledge, user_id)]
-        started = Started(
-            goal=goal,
-            model=model,
-            instructions=INSTRUCTIONS,
-            tools=(*names, *self._equipment.toolbox.named(tools)),
-            budget=budget or Budget(),
-            answer_hours=min(MOST_HOURS, self._answer_hours if answer_hours is None else answer_hours),
+        usual = budget or Budget()
+        setup = Setup(model, instructions, knowledge, tools, policy or Policy(), usual, app)
+        hours = min(MOST_HOURS, self._answer_hours if answer_hours is None else answer_hours)
+        started = self._started(goal, setup, user_id if remembers else None).model_copy(
+            update={"answer_hours": hours, "earlier": tuple(earlier)}
         )
-        run_id = self._insert(user_id, started, knowledge, policy or Policy(), [started])
-        self.advance_soon(run_id, user_id)
+        for name in started.apps:
+            self._equipment.app(name, model, knowledge)
+        trace = traces.current.get()
+        key_id = trace.key_id if trace is not None and trace.user_id == user_id else None
+        row = {"user_id": user_id, "knowledge": knowledge, "key_id": key_id, "status": "paused" if hold else "active"}
+        run_id = self._insert(_new_id(), row, setup.policy, [started])
+        if not hold:
+            self.advance_soon(run_id, user_id)
         return self.get(run_id, user_id)
+
+    def start_child(
+        self, parent: "sa.Row[Any]", state: State, setup: Setup, goal: str, call_key: str, budget: Budget
+    ) -> str:
+        """The run of another app for a call of the run in that `state`, by the key of the call: begun once, whatever
+        happens. It may do nothing that the calling run may not. Its id. Raises as `start` does.
+        """
+        run_id, above = child_id(call_key), state.started
+        assert above is not None
+        policy = Policy(rules=setup.policy.rules, outer=Policy.model_validate(parent.policy))
+        more = {
+            "budget": budget,
+            "above": (*above.above, above.app),
+            "told_by_others": state.told_by_others,
+            "answer_hours": above.answer_hours,
+        }
+        started = self._started(goal, setup, parent.user_id).model_copy(update=more)
+        row = {
+            "user_id": parent.user_id,
+            "knowledge": setup.knowledge,
+            "key_id": parent.key_id,
+            "parent_id": parent.id,
+        }
+        self._insert(run_id, row, policy, [started])
+        self.advance_soon(run_id, parent.user_id)
+        return run_id
 
     def get(self, run_id: str, user_id: int | None = None) -> Run:
         """One run; of that user, if one is named. Raises NotFound."""
@@ -148,15 +198,21 @@ class Runs:
     def used(self, run_ids: Sequence[str]) -> Mapping[str, Used]:
         """What each of the runs has used so far."""
         counted = sa.select(_steps.c.run_id, sa.func.max(_steps.c.number)).where(_steps.c.run_id.in_(run_ids))
-        called = sa.select(_steps.c.run_id, _steps.c.data).where(_steps.c.run_id.in_(run_ids), _steps.c.kind == "model")
+        called = sa.select(_steps.c.run_id, _steps.c.kind, _steps.c.data).where(_steps.c.run_id.in_(run_ids))
         used = {run_id: Used() for run_id in run_ids}
         with self._database.read() as connection:
             for run_id, steps in connection.execute(counted.group_by(_steps.c.run_id)):
                 used[run_id] = Used(steps=steps)
             # Added up here: SQLite and PostgreSQL look into JSON in different words.
-            for run_id, data in connection.execute(called):
-                step, so_far = ModelCalled.model_validate(json.loads(data)), used[run_id]
-                more = {"tokens": so_far.tokens + step.usage.total_tokens, "cost": so_far.cost + step.cost}
+            for run_id, kind, data in connection.execute(called.where(_steps.c.kind.in_(("model", "child")))):
+                told, so_far = json.loads(data), used[run_id]
+                if kind == "model":
+                    step = ModelCalled.model_validate(told)
+                    tokens, cost = step.usage.total_tokens, step.cost
+                else:
+                    spent = Spent.model_validate(told.get("used", {}))
+                    tokens, cost = spent.tokens, spent.cost
+                more = {"tokens": so_far.tokens + tokens, "cost": so_far.cost + cost}
                 used[run_id] = so_far.model_copy(update=more)
         return used
 
@@ -169,6 +225,12 @@ class Runs:
     def waiting(self, run_id: str) -> Sequence[ApprovalAsked]:
         """What the run waits for people to say."""
         return State(self.steps(run_id)).waiting
+
+    def asking(self, run_id: str) -> Sequence[Asked]:
+        """The same, with what the runs ask that it has called, and those that they have called."""
+        with self._database.read() as connection:
+            waiting = [run_id, *below(connection, run_id)]
+            return [Asked(run_id=one, step=step) for one in waiting for step in State(read(connection, one)).waiting]
 
     def follow(self, run_id: str, after: int = 0) -> Iterator[Step]:
         """The steps as they come, until the run has ended or waits for people; makes this process the worker where no
@@ -229,16 +291,19 @@ class Runs:
         """Ends a run with the best answer so far. One that has ended stays as it is. Raises NotFound."""
         self.get(run_id, user_id)
         with self._database.write() as connection:
-            state = State(read(connection, run_id))
-            if state.ended is None:
-                append(connection, run_id, Ended(reason="cancelled", text=state.answer))
-                set_status(connection, run_id, "ended", reason="cancelled")
-        return self.get(run_id)
+            cancel(connection, run_id)
+            parent = tell_parent(connection, run_id)
+        run = self.get(run_id)
+        if parent is not None:
+            self.advance_soon(parent, user_id)
+        return run
 
     def pause(self, run_id: str, user_id: int | None = None) -> Run:
         """Lets a run rest after the step in hand. Raises NotFound, and Conflict where it does not go on."""
         self.get(run_id, user_id)
         with self._database.write() as connection:
+            for one in below(connection, run_id):
+                set_status(connection, one, "paused", only_from=("active", "waiting"))
             paused = set_status(connection, run_id, "paused", only_from=("active", "waiting"))
         run = self.get(run_id)
         if not paused and run.status != "paused":
@@ -250,11 +315,16 @@ class Runs:
         row = find_row(self._database, run_id, user_id)
         if row.status == "ended":
             raise Conflict("The run {id} has ended. To go on from one of its steps: dizuo run fork {id}", id=run_id)
-        if self.waiting(run_id):
-            raise Conflict("The run {id} waits for an answer. See it: dizuo run show {id}", id=run_id)
+        if asking := self.asking(run_id):
+            raise Conflict("The run {id} waits for an answer. See it: dizuo run show {id}", id=asking[0].run_id)
         with self._database.write() as connection:
-            set_status(connection, run_id, "active", only_from=("paused", "waiting"))
-        self.advance_soon(run_id, row.user_id)
+            going = [run_id, *below(connection, run_id)]
+            for one in going:
+                set_status(connection, one, "active", only_from=("paused", "waiting"))
+            for one in reversed(going):
+                refresh(connection, one)
+        for one in going:
+            self.advance_soon(one, row.user_id)
         return self.get(run_id)
 
     def fork(self, run_id: str, step: int | None = None, text: str = "", user_id: int | None = None) -> Run:
@@ -267,40 +337,58 @@ class Runs:
             raise UserError("The run has steps 1 to {last}.", last=len(steps), param="step")
         started = steps[0]
         assert isinstance(started, Started)
-        shared = [inherited(one, started.answer_hours) for one in steps[:step]]
+        # A call that another app was at work on is made anew: that run tells only the one that has called it.
+        kept = [one for one in steps[:step] if not isinstance(one, ChildStarted)]
+        shared = [inherited(one, started.answer_hours) for one in kept]
         shared += [Steered(text=text)] if text.strip() else []
         policy = Policy.model_validate(row.policy)
-        new = self._insert(row.user_id, started, row.knowledge, policy, shared, forked_from=run_id)
+        own = {"user_id": row.user_id, "knowledge": row.knowledge, "key_id": row.key_id, "forked_from": run_id}
+        new = self._insert(_new_id(), own, policy, shared)
         self.advance_soon(new, row.user_id)
         return self.get(new)
 
     # ----------------------------------------------------------------------------------------------------------
 
-    def _insert(
-        self,
-        user_id: int | None,
-        started: Started,
-        knowledge: str,
-        policy: Policy,
-        steps: Sequence[Step],
-        forked_from: str = "",
-    ) -> str:
-        run_id = "run_" + secrets.token_hex(8)
+    def _started(self, goal: str, setup: Setup, user_id: int | None) -> Started:
+        own = [one.name for one in self._equipment.own(setup.knowledge, user_id)]
+        named, apps = self._equipment.named(setup.tools)
+        return Started(
+            goal=goal,
+            model=setup.model,
+            instructions=f"{INSTRUCTIONS}\n\n{setup.instructions}".strip(),
+            tools=(*own, *named, *map(tool_name, apps)),
+            budget=setup.budget,
+            app=setup.app,
+            apps=tuple(apps),
+        )
+
+    def _insert(self, run_id: str, row: Mapping[str, Any], policy: Policy, steps: Sequence[Step]) -> str:
+        """Writes down a new run, where there is none of that id."""
+        started = steps[0]
+        assert isinstance(started, Started)
         at = schema.now()
+        usual = {
+            "parent_id": "",
+            "forked_from": "",
+            "status": "active",
+            "reason": "",
+            "created_at": at,
+            "changed_at": at,
+        }
         with self._database.write() as connection:
+            if connection.scalar(sa.select(_runs.c.id).where(_runs.c.id == run_id)) is not None:
+                return run_id
             connection.execute(
                 _runs.insert().values(
-                    id=run_id,
-                    user_id=user_id,
-                    goal=schema.storable(started.goal),
-                    model=started.model[:128],
-                    status="active",
-                    reason="",
-                    policy=policy.model_dump(mode="json"),
-                    knowledge=knowledge,
-                    forked_from=forked_from,
-                    created_at=at,
-                    changed_at=at,
+                    {
+                        **usual,
+                        "id": run_id,
+                        "goal": schema.storable(started.goal),
+                        "model": started.model[:128],
+                        "app": started.app,
+                        "policy": policy.model_dump(mode="json"),
+                        **row,
+                    }
                 )
             )
             for step in steps:
@@ -319,6 +407,10 @@ class Runs:
         """Has some worker take up a run."""
         kind = self._job_kinds[int(run_id[-4:], 16) % len(self._job_kinds)]
         self._jobs().submit(kind, subject=run_id, args={}, items=[(run_id, {})], user_id=user_id)
+
+
+def _new_id() -> str:
+    return "run_" + secrets.token_hex(8)
 
 
 def _run(row: Any) -> Run:

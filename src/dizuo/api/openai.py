@@ -1,4 +1,5 @@
-"""/v1: the OpenAI protocol over the models of this instance. A knowledge base is the model `knowledge/NAME`."""
+"""/v1: the OpenAI protocol over the models of this instance. A knowledge base is the model `knowledge/NAME`, an app
+`app/NAME`."""
 
 import base64
 import secrets
@@ -80,7 +81,11 @@ def _models(request: Request, house: House) -> list[Model]:
         )
         for k in house.library.list()
     ]
-    return [one for one in models + bases if may_ask(one.id)]
+    apps = [
+        Model(id=name, created=made, owned_by="dizuo", kind="app", note=app.description.of(language))
+        for name, app in house.launcher.callable_apps([k.id.removeprefix("knowledge/") for k in bases])
+    ]
+    return [one for one in models + bases + apps if may_ask(one.id)]
 
 
 # --- chat -----------------------------------------------------------------------------------------------------
@@ -92,7 +97,7 @@ async def complete(asked: ChatRequest, request: Request, house: TheHouse) -> Any
 
     Citations come as `annotations` of the message; in a stream, in one delta before the finish. An error midway
     is a last event whose data is an `error` object. The headers X-Dizuo-Model and X-Dizuo-Cache (hit or miss; of a
-    hit also -Kind, -Score and -Age in seconds) say who answered.
+    hit also -Kind, -Score and -Age in seconds) say who answered; of an app, X-Dizuo-Run names the run.
     """
     messages, options = [message.noun() for message in asked.messages], asked.options()
     model = house.chat_at_once(asked.model) or await run_in_threadpool(house.chat, asked.model)

@@ -359,7 +359,7 @@ class Model(BaseModel):
     object: Literal["model"] = "model"
     created: int
     owned_by: str
-    kind: Kind | Literal["knowledge"]
+    kind: Kind | Literal["knowledge", "app"]
     note: str = Field(description="what it is, in a sentence")
 
 

@@ -123,6 +123,8 @@ def served_headers(served: Served | None) -> dict[str, str]:
         "X-Dizuo-Model": quote(served.model, safe="/:.-_@+"),  # a header holds no Chinese
         "X-Dizuo-Cache": "hit" if served.cache else "miss",
     }
+    if served.run_id:
+        headers["X-Dizuo-Run"] = served.run_id
     if served.cache:
         headers["X-Dizuo-Cache-Kind"] = served.cache
         headers["X-Dizuo-Cache-Score"] = f"{served.score:.4f}"

@@ -10,6 +10,7 @@ from starlette.routing import Match
 
 from dizuo import __version__
 from dizuo.api import (
+    apps,
     cache,
     completions,
     config,
@@ -70,7 +71,22 @@ def create_app(house: House, missing: Callable[[], Sequence[str]] = tuple) -> Fa
     app.state.started_s = int(time.time())
     errors.install(app)
     app.add_middleware(Border, settings=house.settings, traces=house.traces)
-    nouns = (models, routes, providers, knowledge, threads, runs, memories, tools, traces, jobs, trainings, keys, users)
+    nouns = (
+        models,
+        routes,
+        providers,
+        knowledge,
+        threads,
+        apps,
+        runs,
+        memories,
+        tools,
+        traces,
+        jobs,
+        trainings,
+        keys,
+        users,
+    )
     nouns += (session, config, upkeep, health)
     money = (usage, limits, prices, cache)
     app.include_router(openai.chat)  # first: they are looked through in order

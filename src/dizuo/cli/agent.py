@@ -1,4 +1,4 @@
-"""`dizuo agent run` and `dizuo run …`: goals given to agents, and what becomes of them."""
+"""`dizuo agent …` and `dizuo run …`: agents, goals given to them, and what becomes of those."""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,13 +12,13 @@ from dizuo.platform.catalogue import _
 if TYPE_CHECKING:
     from dizuo.agents.runs import Run
 
-app = group(_("Agents: give one a goal."))
+agents = group(_("Agents: give one a goal, see those that are ready."))
 runs = group(_("Runs of agents: see, answer, stop, go on."))
 
 _Id = Annotated[str, typer.Argument(metavar="RUN", help=_("The run's id."))]
 
 
-@command(app, "run", _("Give an agent a goal and follow it."))
+@command(agents, "run", _("Give an agent a goal and follow it."))
 def run(
     terminal: Terminal,
     goal: Annotated[str, typer.Argument(metavar="GOAL", help=_("What is to be reached."))],
@@ -28,13 +28,22 @@ def run(
     knowledge: Annotated[
         str, typer.Option("--knowledge", metavar="NAME", help=_("A knowledge base that it may search."))
     ] = "",
-    steps: Annotated[int, typer.Option("--steps", min=1, metavar="N", help=_("Most calls of the model."))] = 50,
-    tokens: Annotated[int, typer.Option("--tokens", min=1, metavar="N", help=_("Most tokens."))] = 200_000,
-    money: Annotated[float, typer.Option("--money", min=0, metavar="AMOUNT", help=_("Most money."))] = 1.0,
-    seconds: Annotated[float, typer.Option("--seconds", min=1, metavar="SECONDS", help=_("Longest work."))] = 900,
+    app: Annotated[
+        str, typer.Option("--app", metavar="NAME", help=_("The app that it is; see them: dizuo agent list"))
+    ] = "",
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, metavar="N", help=_("Most calls of the model."))
+    ] = None,
+    tokens: Annotated[int | None, typer.Option("--tokens", min=1, metavar="N", help=_("Most tokens."))] = None,
+    money: Annotated[float | None, typer.Option("--money", min=0, metavar="AMOUNT", help=_("Most money."))] = None,
+    seconds: Annotated[
+        float | None, typer.Option("--seconds", min=1, metavar="SECONDS", help=_("Longest work."))
+    ] = None,
     tool: Annotated[
         list[str] | None,
-        typer.Option("--tool", metavar="TOOL", help=_("A tool it gets: fetch_page, or a server's. May repeat.")),
+        typer.Option(
+            "--tool", metavar="TOOL", help=_("A tool it gets: fetch_page, a server's, or app/NAME. May repeat.")
+        ),
     ] = None,
     allow: Annotated[
         list[str] | None,
@@ -43,24 +52,74 @@ def run(
 ) -> None:
     from dizuo.agents.policy import Policy, Rule
     from dizuo.agents.steps import Budget
-    from dizuo.core.errors import UserError
 
+    given = {"steps": steps, "tokens": tokens, "money": money, "seconds": seconds}
     with terminal.house() as house:
-        name = model or house.settings.model
-        if not name:
-            raise UserError(
-                "No model is set. Name one with --model, or set DIZUO_MODEL. To see those there are: dizuo model list"
-            )
-        made = house.runs.start(
+        made = house.launcher.start(
             goal,
-            name,
+            app=app,
+            model=model,
             user_id=house.identity.owner().id,
             knowledge=knowledge,
-            budget=Budget(steps=steps, tokens=tokens, money=money, seconds=seconds),
+            budget=Budget.model_validate({name: value for name, value in given.items() if value is not None}),
             policy=Policy(rules=[Rule(tool=one, decision="allow") for one in allow or ()]),
-            tools=tool or (),
+            tools=tool,
         )
         run_view.follow(terminal, house, made.id)
+
+
+@command(agents, "list", _("List the apps: agents described in files."))
+def list_apps(terminal: Terminal) -> None:
+    from dizuo.cli.table import show_table
+
+    with terminal.house() as house:
+        found = house.apps.list()
+    if terminal.as_json:
+        terminal.show_json({"apps": [one.model_dump(mode="json") for one in found]})
+        return
+    t = terminal.t
+    rows = [
+        (
+            one.name,
+            one.app.title.of(terminal.language) if one.app else "",
+            one.app.description.of(terminal.language) if one.app else "",
+            t(one.problem.template, **one.problem.params) if one.problem else "",
+        )
+        for one in found
+    ]
+    show_table(terminal, (t("Name"), t("Title"), t("Description"), t("Problem")), rows, whole=(0,))
+
+
+@command(agents, "show", _("Show what an app is made of."))
+def show_app(
+    terminal: Terminal, name: Annotated[str, typer.Argument(metavar="NAME", help=_("The app's name."))]
+) -> None:
+    with terminal.house() as house:
+        found = house.apps.find(name)
+    if terminal.as_json:
+        terminal.show_json(found.model_dump(mode="json"))
+        return
+    t, app = terminal.t, found.app
+    terminal.show(f"{found.name} · {found.file}", style="dim")
+    if found.problem is not None:
+        terminal.show(t(found.problem.template, **found.problem.params), style="yellow")
+    if app is None:
+        return
+    lines = {
+        t("Title"): app.title.of(terminal.language),
+        t("Description"): app.description.of(terminal.language),
+        t("Model"): app.model or t("the instance's"),
+        t("Knowledge base"): t("named by whoever starts it") if app.knowledge == "ask" else app.knowledge or t("none"),
+        t("Tools"): ", ".join(app.tools) or t("none"),
+        t("Rules"): "; ".join(f"{one.tool}: {one.decision}" for one in app.policy.rules) or t("as usual"),
+        t("Budget"): ", ".join(f"{key} {value:g}" for key, value in app.budget.model_dump().items()),
+    }
+    for label, value in lines.items():
+        terminal.show(f"{label}: {value}")
+    for example in app.examples:
+        terminal.show(f'dizuo agent run "{example.of(terminal.language)}" --app {app.name}')
+    terminal.show()
+    terminal.show(app.instructions.strip())
 
 
 @command(runs, "list", _("List the runs, newest first."))

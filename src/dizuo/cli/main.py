@@ -56,7 +56,7 @@ def build() -> typer.Typer:
         ("model", model.app),
         ("route", route.app),
         ("provider", provider.app),
-        ("agent", agent.app),
+        ("agent", agent.agents),
         ("run", agent.runs),
         ("memory", memory.app),
         ("tool", tool.app),

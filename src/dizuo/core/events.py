@@ -18,6 +18,7 @@ class Served(Noun):
     cache: Literal["", "exact", "normalised", "semantic"] = ""
     score: float = 1.0  # how sure the cache is that the question is the same
     age_s: float = 0.0
+    run_id: str = ""  # the run that answers, where an app does
 
 
 class TextDelta(Noun):

@@ -373,14 +373,15 @@ cache_sources = Table(  # what a kept answer cites
 
 
 def unused_id(connection: sa.Connection, table: Table, column: str) -> int | None:
-    """A number for a new user or key that neither has nor had anything in the ledger and the traces; None where the
-    database never gives a number twice by itself.
+    """A number for a new user or key that neither has nor had anything in the ledger, the traces and the runs; None
+    where the database never gives a number twice by itself.
 
     SQLite gives the highest number again after its row is gone. Whoever got it would be taken for who had it before.
     """
     if connection.dialect.name != "sqlite":
         return None
-    seen = [sa.select(sa.func.max(table.c.id)), *(sa.select(sa.func.max(one.c[column])) for one in (calls, traces))]
+    kept = (calls, traces, runs)
+    seen = [sa.select(sa.func.max(table.c.id)), *(sa.select(sa.func.max(one.c[column])) for one in kept)]
     return 1 + max(connection.scalar(query) or 0 for query in seen)
 
 
@@ -393,7 +394,10 @@ runs = Table(
     Column("user_id", Integer, ForeignKey("users.id", ondelete="CASCADE"), index=True),
     Column("goal", Text, nullable=False),
     Column("model", String(128), nullable=False),
-    Column("status", String(16), nullable=False),  # agents.runs.RunStatus
+    Column("app", String(64), nullable=False),  # the app that it is a run of, or ""
+    Column("parent_id", String(40), nullable=False, index=True),  # the run that has called it, or ""
+    Column("key_id", Integer),  # the API key that it was started with, whose limits hold; the key may be gone
+    Column("status", String(16), nullable=False),  # agents.journal.RunStatus
     Column("reason", String(16), nullable=False),  # why it ended, or ""
     Column("policy", JSON, nullable=False),
     Column("knowledge", String(64), nullable=False),  # the knowledge base that it may search, or ""
@@ -444,6 +448,13 @@ webhook_deliveries = Table(
     Column("problem", JSON),  # core.documents.Note: what went wrong at the last try
     Column("created_at", String(32), nullable=False),
     Column("ended_at", String(32)),
+)
+
+a2a_tasks = Table(  # runs that agents of others asked for
+    "a2a_tasks",
+    metadata,
+    Column("run_id", String(40), ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("context_id", String(128), nullable=False, index=True),  # the conversation, as they name it
 )
 
 tool_servers = Table(  # programs and addresses of others whose operations are tools

@@ -14,6 +14,9 @@ def upgrade() -> None:
         sa.Column("user_id", sa.Integer(), nullable=True),
         sa.Column("goal", sa.Text(), nullable=False),
         sa.Column("model", sa.String(length=128), nullable=False),
+        sa.Column("app", sa.String(length=64), nullable=False),
+        sa.Column("parent_id", sa.String(length=40), nullable=False),
+        sa.Column("key_id", sa.Integer(), nullable=True),
         sa.Column("status", sa.String(length=16), nullable=False),
         sa.Column("reason", sa.String(length=16), nullable=False),
         sa.Column("policy", sa.JSON(), nullable=False),
@@ -24,6 +27,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_runs_user_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_runs")),
     )
+    op.create_index(op.f("ix_runs_parent_id"), "runs", ["parent_id"], unique=False)
     op.create_index(op.f("ix_runs_user_id"), "runs", ["user_id"], unique=False)
     op.create_table(
         "run_steps",
@@ -68,6 +72,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_webhook_deliveries")),
     )
     op.create_index(op.f("ix_webhook_deliveries_status"), "webhook_deliveries", ["status"], unique=False)
+    op.create_table(
+        "a2a_tasks",
+        sa.Column("run_id", sa.String(length=40), nullable=False),
+        sa.Column("context_id", sa.String(length=128), nullable=False),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_a2a_tasks_run_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("run_id", name=op.f("pk_a2a_tasks")),
+    )
+    op.create_index(op.f("ix_a2a_tasks_context_id"), "a2a_tasks", ["context_id"], unique=False)
     op.create_table(
         "tool_servers",
         sa.Column("name", sa.String(length=32), nullable=False),
