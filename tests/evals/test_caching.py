@@ -1,12 +1,20 @@
 """How the cache is measured, and fitted to a budget."""
 
+import json
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from dizuo.evals import caching, caching_pairs
 from dizuo.evals.caching import Candidate, Lookup, fit, hit, measure
-from dizuo.evals.caching_pairs import Kept, fits, framed, frames
+from dizuo.evals.caching_pairs import Collection, Kept, Language, collections, fits, framed, frames, unseen
+from dizuo.gateway import verifier
+from dizuo.gateway.cache_report import KINDS
 
+TWINS = ("direction", "negation", "opposite", "number", "date", "name", "unit", "question")
 WEIGHTS = {"en": {"weights": {"cosine": 10.0}, "bias": -5.0, "threshold": 0.9}}
 
 
@@ -70,6 +78,54 @@ def test_no_frame_is_in_both_halves_and_each_pair_is_there_once() -> None:
         assert not texts[0] & texts[1]
         pairs = [frozenset((c.kept[0].text, c.asked[0].text)) for c in frames(language, "fit")]
         assert len(pairs) == len(set(pairs))
+
+
+def _texts(some: Sequence[Collection]) -> set[str]:
+    return {one.text for c in some for one in (*c.kept, *c.asked)}
+
+
+def test_what_nobody_had_seen_is_measured_whole_and_no_fit_sees_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for read in ("banking", "mock", "tatoeba", "reading"):
+        monkeypatch.setattr(caching_pairs, read, lambda *_: Collection("public", "en", [], []))
+    fitted, measured = (list(collections(Path(), half)) for half in ("fit", "test"))
+    hidden = [one for language in ("en", "zh") for one in unseen(language)]
+    assert {one.name for one in fitted} == {"public", "frames"}
+    assert not _texts(fitted) & _texts(hidden)
+    assert [one for one in measured if one.name == "unseen"] == hidden
+    with pytest.raises(KeyError, match="unseen"):
+        fit([replace(lookup((0.9, True)), set="unseen")])
+
+
+@pytest.mark.parametrize(("language", "least"), [("en", 110), ("zh", 130)])
+def test_the_unseen_pairs_are_many_and_each_has_one_label(language: Language, least: int) -> None:
+    content = json.loads(Path(caching_pairs.__file__).with_name("caching_unseen.json").read_text("utf-8"))[language]
+    assert len(content) >= least
+    pairs = Counter(frozenset((c.kept[0].text, c.asked[0].text)) for c in unseen(language))
+    assert max(pairs.values()) == 1
+    assert {c.rule for c in unseen(language)} == {"same", *TWINS}
+    ours = _texts([c for half in ("fit", "test") for c in frames(language, half)])
+    assert not ours & _texts(list(unseen(language)))
+
+
+def test_the_unseen_pairs_are_told_by_rule_and_whole_and_ship_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = replace(lookup((0.9, True)), set="unseen", rule="same")
+    twin = replace(lookup((0.9, False), answerable=False), set="unseen", rule="date")
+    ours = replace(one, set="frames")
+    figures = measure([one, twin, ours], WEIGHTS)
+    assert {(f.set, f.rule): (f.hits, f.wrong) for f in figures} == {
+        ("all", ""): (3, 1),
+        ("frames", "same"): (1, 0),
+        ("unseen", ""): (2, 1),
+        ("unseen", "date"): (1, 1),
+        ("unseen", "same"): (1, 0),
+    }
+    monkeypatch.setattr(verifier, "__file__", str(tmp_path / "verifier.py"))
+    caching._write({}, figures, 0.01)
+    told = json.loads((tmp_path / "verifier.json").read_text("utf-8"))["figures"]
+    assert [one["kind"] for one in told] == ["all", "same", "unseen"]
+    assert KINDS.keys() >= {one["kind"] for one in told}
 
 
 def test_a_twin_is_asked_of_a_store_that_holds_its_sibling() -> None:

@@ -9,9 +9,11 @@ Every set is cut in two by what is asked about, so that nothing of what is measu
     reading   questions on the same passage (SQuAD 2.0, CMRC 2018): none has another's answer. Cut by passage
     frames    our own (caching_frames.json): honest paraphrases, and twins with a reversed direction, a negation, an
               opposite, a changed number, date, name, unit or kind of question. Cut by frame
+    unseen    frames (caching_unseen.json) by an author who had not seen the cache: measured only, never fitted on, and
+              no rule may be taken from what goes wrong on them, or they are seen
 
-`frames` is asked pair by pair; of the others a part is kept and a part asked, as a cache meets them. Where labels are
-wrong, caching_read.json says so: pairs that a person has read, and found to ask the same or not.
+`frames` and `unseen` are asked pair by pair; of the others a part is kept and a part asked, as a cache meets them.
+Where labels are wrong, caching_read.json says so: pairs that a person has read, and found to ask the same or not.
 """
 
 import hashlib
@@ -31,6 +33,8 @@ from dizuo.knowledge.analyze import fold
 
 Half = Literal["fit", "test"]
 Language = Literal["en", "zh"]
+
+UNSEEN = "unseen"
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,8 @@ def collections(folder: Path, half: Half) -> Iterator[Collection]:
     yield reading(folder, "en", half)
     yield reading(folder, "zh", half)
     yield from (one for language in ("en", "zh") for one in frames(language, half))
+    if half == "test":
+        yield from (one for language in ("en", "zh") for one in unseen(language))
 
 
 def banking(folder: Path, half: Half, most: int = 2000) -> Collection:
@@ -109,15 +115,25 @@ def reading(folder: Path, language: Language, half: Half, most: int = 1500) -> C
 def frames(language: Language, half: Half) -> Iterator[Collection]:
     """Our own pairs, each a collection of one kept question and one asked; once, for the order changes nothing."""
     for number, frame in enumerate(_json("caching_frames.json")[language]):
-        if (number % 2 == 0) != (half == "fit"):
-            continue
-        filled = [[form.format(**slot) for form in frame["same"]] for slot in frame["slots"]]
-        for slot, forms in zip(frame["slots"], filled, strict=True):
-            yield from (_pair(language, a, b, "same") for a, b in combinations(forms, 2))
-            for rule, form in frame["other"]:
-                yield from (_pair(language, one, form.format(**slot), rule) for one in forms)
-        for forms, others in combinations(filled, 2):
-            yield from (_pair(language, a, b, frame["by"]) for a in forms for b in others)
+        if (number % 2 == 0) == (half == "fit"):
+            yield from (_asked_once("frames", language, *pair) for pair in _pairs(frame))
+
+
+def unseen(language: Language) -> Iterator[Collection]:
+    """The pairs of the author who had not seen the cache, all of them."""
+    for frame in _json("caching_unseen.json")[language]:
+        yield from (_asked_once(UNSEEN, language, *pair) for pair in _pairs(frame))
+
+
+def _pairs(frame: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """What is kept, what is asked, and the rule that makes it another question, or "same"."""
+    filled = [[form.format(**slot) for form in frame["same"]] for slot in frame["slots"]]
+    for slot, forms in zip(frame["slots"], filled, strict=True):
+        yield from ((a, b, "same") for a, b in combinations(forms, 2))
+        for rule, form in frame["other"]:
+            yield from ((one, form.format(**slot), rule) for one in forms)
+    for forms, others in combinations(filled, 2):
+        yield from ((a, b, frame["by"]) for a in forms for b in others)
 
 
 def framed(language: Language, half: Half) -> Collection:
@@ -138,8 +154,8 @@ def framed(language: Language, half: Half) -> Collection:
     return Collection("frames", language, kept, asked)
 
 
-def _pair(language: Language, kept: str, asked: str, rule: str) -> Collection:
-    return Collection("frames", language, [Kept(kept, "a")], [Kept(asked, "a" if rule == "same" else "b")], rule)
+def _asked_once(name: str, language: Language, kept: str, asked: str, rule: str) -> Collection:
+    return Collection(name, language, [Kept(kept, "a")], [Kept(asked, "a" if rule == "same" else "b")], rule)
 
 
 def fits(asked: Kept, kept: Kept) -> bool:
