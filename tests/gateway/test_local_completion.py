@@ -2,10 +2,18 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+from dizuo.core import effort
+from dizuo.core.events import Event, UsageReported
+from dizuo.core.messages import Message
 from dizuo.gateway.local_completion import events_of
+from dizuo.wiring import House
+from tests.tiny_models import save_llama
 
 
 class SlowEngine:
@@ -35,3 +43,41 @@ def test_a_reader_who_goes_while_the_text_begins_leaves_nothing_running() -> Non
         assert await asyncio.to_thread(engine.cancelled.wait, 10)
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("in_a_task_of_its_own", [False, True])
+def test_who_leaves_has_taken_the_processor_time_until_then(home: Path, in_a_task_of_its_own: bool) -> None:
+    save_llama(home / "models" / "tiny")
+    with House.open() as house:
+        model = house.chat("local/tiny")
+
+        async def leave(taken: int) -> None:
+            events: Any = model.stream([Message(role="user", content="Hello " * 20)], max_tokens=100, temperature=0)
+            for _n in range(taken):
+                await anext(events)
+            if in_a_task_of_its_own:  # as a server does that hears of it elsewhere
+                await asyncio.create_task(events.aclose())
+            else:
+                await events.aclose()
+
+        asyncio.run(leave(2))
+        [early] = house.usage.report("model").rows
+        assert (early.name, early.estimated) == ("local/tiny", 1)
+        assert early.cpu_s > 0
+        asyncio.run(leave(80))
+        [both] = house.usage.report("model").rows
+        assert both.cpu_s - early.cpu_s > early.cpu_s, "whoever stays longer takes more"
+
+
+def test_what_is_reported_at_the_end_is_not_told_twice(home: Path) -> None:
+    save_llama(home / "models" / "tiny")
+
+    async def read(events: AsyncIterator[Event]) -> list[Event]:
+        return [event async for event in events]
+
+    with House.open() as house, effort.counted() as spent:
+        events = asyncio.run(read(house.chat("local/tiny").stream([Message(role="user", content="Hi")], max_tokens=5)))
+        [usage] = [event.usage for event in events if isinstance(event, UsageReported)]
+        assert usage.cpu_s > 0
+        assert spent.cpu_s == 0
+        assert house.usage.report().total.cpu_s == pytest.approx(usage.cpu_s)

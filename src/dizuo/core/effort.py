@@ -1,6 +1,6 @@
 """Processor time, told by what computes to whoever counts it, past all that stands between them in one thread."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -29,6 +29,15 @@ def counted() -> Iterator[Effort]:
 
 def took(cpu_s: float) -> None:
     """Tells whoever counts, where somebody does."""
+    teller()(cpu_s)
+
+
+def teller() -> Callable[[float], None]:
+    """What tells whoever counts here and now, also when it is called elsewhere and later."""
     effort = _current.get()
-    if effort is not None:
-        effort.cpu_s += cpu_s
+
+    def tell(cpu_s: float) -> None:
+        if effort is not None:
+            effort.cpu_s += cpu_s
+
+    return tell

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
+from dizuo.core import effort
 from dizuo.core.errors import DizuoError, ModelError, UserError
 from dizuo.core.events import Done, Event, Failed, TextDelta, UsageReported
 from dizuo.core.messages import TokenLogprob, Usage
@@ -67,12 +68,13 @@ async def events_of(
     Tokens of the prompt at the positions `hidden` add no text. Raises UserError for what the engine refuses,
     ModelError for what fails before the first text; after that the stream ends with Failed.
     """
-    spoke = False
+    spoke, unreported_s, tell = False, 0.0, effort.teller()
     texts = _TokenTexts()
     deltas = timed(_deltas(engine, ids, sampling))
     async with aclosing(deltas):
         try:
             async for delta in deltas:
+                unreported_s = delta.cpu_s  # of the last one
                 if delta.prompt_logprobs:
                     tokens = texts.of(delta.prompt_logprobs, hidden)
                     yield TextDelta(text="".join(token.text for token in tokens), tokens=tokens)
@@ -85,6 +87,7 @@ async def events_of(
                         completion_tokens=delta.completion_tokens,
                         cpu_s=delta.cpu_s,
                     )
+                    unreported_s = 0.0
                     yield UsageReported(usage=usage)
                     yield Done(finish_reason="length" if delta.finish_reason == "length" else "stop")
         except ModelError as error:
@@ -92,10 +95,14 @@ async def events_of(
             if not spoke:
                 raise
             yield Failed(code=error.code, message=str(error))
+        finally:
+            if unreported_s:
+                tell(unreported_s)
 
 
 async def _deltas(engine: Any, ids: Sequence[int], sampling: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
     loop = asyncio.get_running_loop()
+    tell = effort.teller()  # now: a stream may be closed elsewhere than it began
     came: asyncio.Queue[Any] = asyncio.Queue()
 
     def deliver(delta: Any) -> None:  # in the engine's thread
@@ -112,16 +119,18 @@ async def _deltas(engine: Any, ids: Sequence[int], sampling: Mapping[str, Any]) 
         # Nobody waits any longer, but the thread goes on: what it begins must end.
         begun.add_done_callback(lambda done: None if done.exception() else done.result().cancel())
         raise
+    ended = False
     try:
-        while True:
+        while not ended:
             delta = await came.get()
             if isinstance(delta, DizuoError):
                 raise delta
+            ended = delta.finish_reason is not None
             yield delta
-            if delta.finish_reason is not None:
-                return
     finally:
         generation.cancel()  # nothing, where it has ended
+        if not ended:  # what it took is else reported with its end
+            tell(generation.cpu_s)
 
 
 class _TokenTexts:

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from dizuo.core import traces
+from dizuo.core import effort, traces
 from dizuo.core.events import Done, Event, Failed, Served, TextDelta, ToolCalled, UsageReported
 from dizuo.core.messages import Message, Usage
 from dizuo.core.protocols import ChatModel, Embedder
@@ -31,7 +31,8 @@ class MeteredModel:
         with (
             traces.model_span("chat", self.name) as span,
             self._ledger.recorded("chat", self.name) as call,
-            _Said(call, messages, span) as said,
+            effort.counted() as spent,
+            _Said(call, messages, span, spent) as said,
         ):
             texts = Texts(span, messages) if traces.wants_texts() else None
             async with ended(self._inner.stream(messages, **options)) as events:
@@ -103,12 +104,13 @@ class _Said:
     """What came of an answer. Where nobody reports what it took, that is estimated from it: a provider that is silent
     about it, or a caller who leaves before the end, where the report comes, would else pass every limit."""
 
-    def __init__(self, call: Call, messages: Sequence[Message], span: traces.Span) -> None:
+    def __init__(self, call: Call, messages: Sequence[Message], span: traces.Span, spent: effort.Effort) -> None:
         self.size_bytes = 0
         self.reported = False
         self._call = call
         self._messages = messages
         self._span = span
+        self._spent = spent
 
     def __enter__(self) -> "_Said":
         return self
@@ -118,7 +120,11 @@ class _Said:
         call = self._call
         if self.reported or call.cache or not call.attempts or not (self.size_bytes or left):
             return
-        call.usage = Usage(prompt_tokens=prompt_tokens(self._messages), completion_tokens=tokens_of(self.size_bytes))
+        call.usage = Usage(
+            prompt_tokens=prompt_tokens(self._messages),
+            completion_tokens=tokens_of(self.size_bytes),
+            cpu_s=self._spent.cpu_s,
+        )
         call.estimated = True
         if call.model == call.asked:  # a route may not have said yet whom it asks: it costs what that one costs
             call.model = _asked_last(self._span) or call.model

@@ -29,8 +29,9 @@ _UNLIMITED_CONTEXT_TOKENS = 2048  # of a model that names no limit (BLOOM)
 class Generation:
     """One continuation on its way: iterate over its deltas as they come, or `wait` for all of it."""
 
-    def __init__(self, cancel: Callable[[], None]) -> None:
+    def __init__(self, cancel: Callable[[], None], cpu_s: Callable[[], float] = lambda: 0.0) -> None:
         self._cancel = cancel
+        self._cpu_s = cpu_s
         self._deltas: queue.SimpleQueue[TokenDelta | DizuoError] = queue.SimpleQueue()
         self._ended = False
 
@@ -58,6 +59,11 @@ class Generation:
             logprobs=tuple(logprob for one in parts for logprob in one.logprobs),
             prompt_logprobs=tuple(logprob for one in parts for logprob in one.prompt_logprobs),
         )
+
+    @property
+    def cpu_s(self) -> float:
+        """Its share of the engine's processor time so far, without the step in hand."""
+        return self._cpu_s()
 
     def cancel(self) -> None:
         """Ends the text; its slot is free before the next step. The last delta says "cancelled"."""
@@ -121,7 +127,7 @@ class TextEngine:
         ids = self.encode(prompt) if isinstance(prompt, str) else list(prompt)
         limit = self._checked(ids, options)
         constraint = self._constraints.compile(options) if options.constrained and limit else None
-        generation = Generation(lambda: self._scheduler.cancel(text))
+        generation = Generation(lambda: self._scheduler.cancel(text), lambda: text.cpu_s)
         text = Text(
             prompt=ids,
             options=options,
