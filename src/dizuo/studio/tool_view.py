@@ -14,7 +14,7 @@ from dizuo.studio.run_texts import code, folded, one_line, storable
 
 _EFFECTS: Mapping[Effect, str] = {
     "read": _("reads"),
-    "own": _("works in the run's own folder"),
+    "own": _("works within the run"),
     "write": _("changes what is yours"),
     "outside": _("acts"),
     "money": _("spends"),
