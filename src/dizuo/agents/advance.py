@@ -14,6 +14,7 @@ from dizuo.agents.equipment import APP_PREFIX, Equipment, Setup
 from dizuo.agents.family import cancel, refresh, tell_parent
 from dizuo.agents.journal import Journal, find_row, set_status
 from dizuo.agents.loop import Loop, Price
+from dizuo.agents.memory_tools import REMEMBER
 from dizuo.agents.policy import Policy
 from dizuo.agents.runs import Runs
 from dizuo.agents.state import State
@@ -75,10 +76,13 @@ class Worker:
         state = State(journal.read())
         assert state.started is not None
         try:
+            # Some runs began without the tools of memory.
+            own = self._equipment.own(row.knowledge, row.user_id, run_id)
+            own = [one for one in own if one.name in state.started.tools]
             async with aclosing(self._equipment.toolbox.lend(state.started.tools)) as lent:
                 loop = Loop(
                     self._equipment.chat(state.started.model),
-                    [*self._equipment.own(row.knowledge, row.user_id, run_id), *lent.tools, *self._apps(row, state)],
+                    [*own, *lent.tools, *self._apps(row, state)],
                     policy=Policy.model_validate(row.policy),
                     price=self._price,
                     workspace=self._workspaces / run_id,
@@ -149,6 +153,8 @@ class Worker:
         """How a run went, for later ones. A run that died between its end and this leaves none."""
         end, memories = state.ended, self._equipment.memories
         if memories is None or row.user_id is None or row.parent_id or end is None or not end.text.strip():
+            return
+        if state.started is None or REMEMBER not in state.started.tools:
             return
         text = f"{row.goal[:500]}\n→ {end.reason}: {end.text[:1000]}"
         try:

@@ -7,11 +7,14 @@ from pydantic import Field
 from dizuo.agents.memory import Memories, labelled
 from dizuo.core.tools import Tool, ToolResult, tool
 
+REMEMBER = "remember"
+"""A run without this tool neither reads nor leaves memories."""
+
 
 def memory_tools(memories: Memories, user_id: int, run_id: str) -> tuple[Tool, ...]:
     """The tools over the memories of one user."""
 
-    @tool(effect="own", idempotent=True)
+    @tool(name=REMEMBER, effect="own", idempotent=True)
     def remember(
         about: Annotated[str, Field(min_length=1, max_length=100, description="what it is about, in a few words")],
         fact: Annotated[str, Field(min_length=1, max_length=2000)],

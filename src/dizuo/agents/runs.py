@@ -14,6 +14,7 @@ from dizuo.agents.approvals import MOST_HOURS, inherited, not_asked, settle
 from dizuo.agents.equipment import Equipment, Setup
 from dizuo.agents.family import below, cancel, child_id, refresh, tell_parent
 from dizuo.agents.journal import Journal, RunStatus, append, find_row, read, set_status
+from dizuo.agents.memory_tools import REMEMBER
 from dizuo.agents.policy import Policy
 from dizuo.agents.state import State
 from dizuo.agents.steps import (
@@ -165,7 +166,8 @@ class Runs:
             "told_by_others": state.told_by_others,
             "answer_hours": above.answer_hours,
         }
-        started = self._started(goal, setup, parent.user_id).model_copy(update=more)
+        remembers = REMEMBER in above.tools
+        started = self._started(goal, setup, parent.user_id if remembers else None).model_copy(update=more)
         row = {
             "user_id": parent.user_id,
             "knowledge": setup.knowledge,

@@ -79,7 +79,8 @@ def _bearer(authorization: str) -> str:
 
 def _of_key(request: Request, holder: KeyHolder) -> Caller:
     path, reading = request.scope["path"], request.method in SAFE_METHODS
-    needed: Scope = "models" if path.startswith("/v1/") or path == "/mcp" else "read" if reading else "all"
+    asks = path.startswith(("/v1/", "/a2a/")) or path in ("/mcp", "/a2a")
+    needed: Scope = "models" if asks else "read" if reading else "all"
     if not (holder.key.may(needed) or (reading and holder.key.may("read"))):
         raise NotAllowed(
             "This key is for {scopes} only; this needs {needed}. Make one that may: dizuo key create --scope {needed}",

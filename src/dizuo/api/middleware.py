@@ -30,10 +30,11 @@ from dizuo.platform.traces import Traces, adopted, leaves_a_row
 logger = logging.getLogger("dizuo.http")
 
 TRACE_HEADER = "X-Dizuo-Trace"
-_TRACED = ("/v1/", "/api/", "/mcp")
+_TRACED = ("/v1/", "/api/", "/mcp", "/a2a")
 
 JSON_LIMIT_BYTES = 8 << 20  # 2,048 long texts to embed fit
 _REQUEST_ID = re.compile(r"[\w.\-]{1,64}", re.ASCII)
+_API_PATHS = frozenset({"/api", "/v1", "/mcp", "/a2a", "/healthz", "/readyz", "/metrics"})
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 _UPLOADS = re.compile(r"/api/(knowledge/[^/]+/documents|runs/[^/]+/files)")
 
@@ -206,7 +207,7 @@ def _limited(receive: Receive, limit_bytes: int, headers: Headers) -> Receive:
 
 
 def _is_api(path: str) -> bool:
-    return path.startswith(("/api/", "/v1/")) or path in ("/api", "/v1", "/mcp", "/healthz", "/readyz", "/metrics")
+    return path.startswith(("/api/", "/v1/", "/a2a/", "/.well-known/")) or path in _API_PATHS
 
 
 def _host_names(settings: Settings) -> frozenset[str]:

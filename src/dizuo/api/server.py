@@ -10,6 +10,7 @@ from starlette.routing import Match
 
 from dizuo import __version__
 from dizuo.api import (
+    a2a,
     apps,
     cache,
     completions,
@@ -98,8 +99,10 @@ def create_app(house: House, missing: Callable[[], Sequence[str]] = tuple) -> Fa
     app.include_router(providers.catalogue)
     app.include_router(models.trials)
     app.include_router(mcp.routes)
+    app.include_router(a2a.doors)
+    app.include_router(a2a.routes)
     app.include_router(_description(app))
-    for path in ("/api", "/v1", "/mcp"):
+    for path in ("/api", "/v1", "/mcp", "/a2a", "/.well-known"):
         app.add_api_route(path, _nothing_here, methods=[*_METHODS, "HEAD", "OPTIONS"], include_in_schema=False)
         app.add_api_route(
             path + "/{rest:path}", _nothing_here, methods=[*_METHODS, "HEAD", "OPTIONS"], include_in_schema=False
