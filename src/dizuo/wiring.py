@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from dizuo.agents.memory import Memories
     from dizuo.agents.run_files import RunFiles
     from dizuo.agents.runs import Run, Runs
-    from dizuo.agents.tool_servers import ToolServers
     from dizuo.agents.tasks import Tasks
+    from dizuo.agents.tool_servers import ToolServers
     from dizuo.agents.toolbox import Toolbox
     from dizuo.agents.webhook import Webhook
     from dizuo.apps.app import Apps
@@ -392,7 +392,8 @@ class House:
         """Starts runs, of apps or of none."""
         from dizuo.apps.launch import Launcher
 
-        return Launcher(lambda: self.runs, self.apps, self.gateway.check_allowed, self.settings.model)
+        check = self.gateway.check_allowed
+        return Launcher(lambda: self.runs, self.apps, check, self.limits.check, self.settings.model)
 
     @once
     def tasks(self) -> "Tasks":

@@ -1,6 +1,7 @@
 """`dizuo agent run` and `dizuo run …`, with a model that follows a script."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,7 +48,7 @@ def test_a_run_is_followed_as_a_tree_and_ends_with_what_it_took(dizuo: Dizuo, as
     assert ran.status == 0, ran.err
     lines = ran.out.splitlines()
     assert lines[0] == "Add."
-    assert "  4 ├ Plan" in lines
+    assert "  3 ├ Plan" in lines
     assert "    │   ● Add them" in lines
     assert '  6 ├ calculate {"expression": "20 + 1"}' in lines
     assert "    │   21" in lines
@@ -58,6 +59,34 @@ def test_a_run_is_followed_as_a_tree_and_ends_with_what_it_took(dizuo: Dizuo, as
     assert "45" in listed
     assert the_run(dizuo)["steps"] == 8
     assert dizuo("run", "show", the_run(dizuo)["id"]).out == ran.out, "shown later it is the same"
+
+
+def test_apps_are_listed_shown_and_run(dizuo: Dizuo, as_told: Callable[..., None], home: Path) -> None:
+    as_told(*ADDS)
+    (home / "apps").mkdir(parents=True)
+    app = "name: clerk\ntitle: {en: Clerk, zh: 文员}\ndescription: {en: It adds., zh: 做加法。}\ninstructions: Add.\n"
+    (home / "apps/clerk.yaml").write_text(app + "budget: {steps: 7}\nexamples: [Add up.]\n", "utf-8")
+    (home / "apps/broken.yaml").write_text("colour: red\n", "utf-8")
+    listed = dizuo("agent", "list")
+    assert "It adds." in listed.out
+    assert "broken" in listed.out
+    assert "文员" in dizuo("agent", "list", "--language", "zh").out
+    found = {one["name"]: one for one in dizuo("agent", "list", "--json").json["apps"]}
+    assert found["clerk"]["app"]["budget"]["steps"] == 7
+    assert found["researcher"]["source"] == "shipped"
+    shown = dizuo("agent", "show", "clerk").out
+    assert 'dizuo agent run "Add up." --app clerk' in shown
+    assert "steps 7" in shown
+    assert "名称" not in shown
+    assert "标题: 文员" in dizuo("agent", "show", "clerk", "--language", "zh").out.replace("：", ": ")
+    assert "name is missing" in dizuo("agent", "show", "broken").out
+    assert dizuo("agent", "show", "nobody").status == 1
+    assert started(dizuo, "--app", "clerk", "--tokens", "1000").status == 0
+    run = the_run(dizuo)
+    assert run["app"] == "clerk"
+    budget = dizuo("run", "show", run["id"], "--json").json["steps"][0]["budget"]
+    assert (budget["steps"], budget["tokens"]) == (7, 1000)
+    assert dizuo("agent", "run", "Add.", "--app", "broken").status == 1
 
 
 def test_without_anybody_there_a_question_waits_and_is_answered_by_a_command(

@@ -7,6 +7,7 @@ from dizuo.agents.policy import Policy
 from dizuo.agents.runs import Run, Runs
 from dizuo.agents.steps import Budget
 from dizuo.apps.app import ASK, App, Apps
+from dizuo.core import traces
 from dizuo.core.errors import UserError
 from dizuo.core.messages import Message
 
@@ -15,13 +16,19 @@ class Launcher:
     """Starts runs. Blocking."""
 
     def __init__(
-        self, runs: Callable[[], Runs], apps: Apps, check_allowed: Callable[[str], None], usual_model: str
+        self,
+        runs: Callable[[], Runs],
+        apps: Apps,
+        check_allowed: Callable[[str], None],
+        check_limits: Callable[[], None],
+        usual_model: str,
     ) -> None:
-        """`check_allowed` raises where whoever asks may not have a model or an app; `usual_model`: where none is named,
-        or ""."""
+        """`check_allowed` raises where whoever asks may not have a model or an app, `check_limits` where there is no
+        room for them now; `usual_model`: where none is named, or ""."""
         self._runs = runs
         self._apps = apps
         self._check_allowed = check_allowed
+        self._check_limits = check_limits
         self._usual_model = usual_model
 
     def start(
@@ -45,8 +52,9 @@ class Launcher:
         app's, and allow nothing that these deny. `remembers`: whether it may use what the user's runs keep. `hold`: it
         rests until it is resumed.
 
-        Raises what `Runs.start` and `Apps.get` raise, NotAllowed for a key that may not ask the app or the model, and
-        UserError where no model is set or the app needs a knowledge base that is not named.
+        Raises what `Runs.start` and `Apps.get` raise, NotAllowed for a key that may not ask the app or the model,
+        TooMany where a limit is reached, and UserError where no model is set or the app needs a knowledge base that is
+        not named.
         """
         if app:
             setup = self._of(self._apps.get(app), model, knowledge, tools, budget, policy)
@@ -66,6 +74,9 @@ class Launcher:
         for tool in tools or ():
             if tool.startswith(APP_PREFIX):
                 self._check_allowed(tool)
+        if setup.app:
+            traces.belongs_to(called(setup.app))
+        self._check_limits()
         return self._runs().start(
             goal,
             setup.model,

@@ -49,7 +49,6 @@ class AppModel:
         Raises UserError where there is no goal or for options of a bare model, and what the start of a run raises.
         """
         goal, earlier = _read(messages, options)
-        traces.belongs_to(self._app)
         with traces.span("app", **{"dizuo.app": self._app}) as span:
             run = await asyncio.to_thread(self._start, goal, earlier)
             span.attributes["dizuo.run"] = run.id

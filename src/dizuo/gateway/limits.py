@@ -109,6 +109,15 @@ class Limits:
         """Whether it is time to see what other processes did."""
         return time.monotonic() - self._read_at > _FRESH_S
 
+    def check(self) -> None:
+        """Raises as `admitted` does where the trace that is under way has no room now. Counts nothing. Blocking."""
+        self.freshen()
+        trace = traces.current.get()
+        user_id, key_id, app = (trace.user_id, trace.key_id, trace.app) if trace else (None, None, "")
+        with self._lock:
+            for tally in self._book.of(user_id, key_id, app):
+                _check(tally, int(time.monotonic()), datetime.now(UTC))
+
     @contextmanager
     def admitted(self, tokens: int = 0) -> Iterator[None]:
         """Around a call of a model, whose prompt has about so many tokens, for the trace that is under way.
