@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from dizuo.core.errors import Unavailable, UserError
-from dizuo.platform import migrate, schema
+from dizuo.platform import migrate, revisions, schema
 from dizuo.platform.backup import snapshots
 from dizuo.platform.blobs import Blobs
 from dizuo.platform.database import Database
@@ -73,6 +73,23 @@ def test_a_database_of_a_newer_dizuo_is_refused_with_the_way_back(database: Data
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '0999'"))
     with pytest.raises(UserError, match=r"schema 0999.*dizuo restore FILE"):
         migrate.upgrade(database, Blobs(tmp_path / "blobs"), tmp_path)
+
+
+def test_runs_of_an_earlier_version_keep_their_steps(database_url: str, tmp_path: Path) -> None:
+    database = Database(database_url)
+    tmp_path.joinpath("home").mkdir(exist_ok=True)
+    run = "'r', 'Count.', 'm', 'ended', 'done', '{}', '', '', '2026', '2026'"
+    with database.write() as connection:
+        revisions.apply(connection, "0003")
+        columns = "id, goal, model, status, reason, policy, knowledge, forked_from, created_at, changed_at"
+        connection.execute(sa.text(f"INSERT INTO runs ({columns}) VALUES ({run})"))
+        connection.execute(sa.text("INSERT INTO run_steps VALUES ('r', 1, 'started', '{}', '2026')"))
+    migrate.upgrade(database, Blobs(tmp_path / "home/blobs"), tmp_path / "home")
+    with database.read() as connection:
+        kept = connection.execute(sa.select(schema.runs.c.goal, schema.runs.c.app, schema.runs.c.parent_id)).one()
+        assert tuple(kept) == ("Count.", "", "")
+        assert connection.scalar(sa.select(sa.func.count()).select_from(schema.run_steps)) == 1
+    database.close()
 
 
 def test_a_server_that_is_not_there_is_said_without_the_password(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ https://platform.openai.com/docs/api-reference/completions
 """
 
 import asyncio
-import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
@@ -21,6 +20,7 @@ from dizuo.api.replies import STREAMS, WISHES, usage_of
 from dizuo.api.requests import RequestBody, Text
 from dizuo.core.errors import UserError
 from dizuo.core.events import Done, Event, Failed, TextDelta, UsageReported
+from dizuo.core.ids import random_hex
 from dizuo.core.messages import TokenLogprob, Usage
 from dizuo.core.protocols import CompletionModel
 from dizuo.gateway.estimate import text_tokens, tokens_of
@@ -206,7 +206,7 @@ class _Making:
 
     def __init__(self, asked: CompletionRequest) -> None:
         self._asked = asked
-        self._id = f"cmpl-{secrets.token_hex(12)}"
+        self._id = f"cmpl-{random_hex(12)}"
         self._created = int(time.time())
         self._n = asked.n or 1
         self._prompts = asked.prompts()

@@ -7,14 +7,14 @@ the routes that stream.
 import ipaddress
 import logging
 import re
-import secrets
 import socket
 import time
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from dizuo.api.auth import SAFE_METHODS
 from dizuo.api.errors import response
 from dizuo.core.errors import DizuoError, NotAllowed, TooLarge, UserError
+from dizuo.core.ids import random_hex
 from dizuo.core.traces import CANCELLED, Trace
 from dizuo.platform import telemetry
 from dizuo.platform.settings import Settings
@@ -30,6 +31,8 @@ from dizuo.platform.traces import Traces, adopted, leaves_a_row
 logger = logging.getLogger("dizuo.http")
 
 TRACE_HEADER = "X-Dizuo-Trace"
+_TRACE_HEADER = TRACE_HEADER.lower().encode()
+_Raw = list[tuple[bytes, bytes]]
 _TRACED = ("/v1/", "/api/", "/mcp", "/a2a")
 
 JSON_LIMIT_BYTES = 8 << 20  # 2,048 long texts to embed fit
@@ -70,7 +73,7 @@ class Border:
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            self._check_caller(Headers(scope=scope), by_any_page=False)
+            self._check_caller(_headers(scope), by_any_page=False)
         except UserError as error:
             logger.warning("websocket refused: %s", error)
             await receive()
@@ -79,9 +82,9 @@ class Border:
         await self.app(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        asked = Headers(scope=scope)
+        asked = _headers(scope)
         given = asked.get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        request_id = given if _REQUEST_ID.fullmatch(given) else random_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
         token = telemetry.request_id.set(request_id)
         started_s = time.perf_counter()
@@ -93,14 +96,7 @@ class Border:
             nonlocal status, whole
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-Id"] = request_id
-                if trace is not None and leaves_a_row(trace):
-                    headers[TRACE_HEADER] = trace.id
-                    headers.update(trace.headers)
-                said = {name for name, _value in headers.raw}
-                ours = _RAW_API_HEADERS if is_api else _RAW_PAGE_HEADERS
-                headers.raw.extend(one for one in ours if one[0] not in said)
+                message["headers"] = self._marked(message["headers"], request_id, trace, is_api)
             else:
                 whole = not message.get("more_body", False)
             await send(message)
@@ -131,11 +127,22 @@ class Border:
             self._record(scope, status or 499, time.perf_counter() - started_s)
             telemetry.request_id.reset(token)
 
-    def _traced(self, scope: Scope, headers: Headers) -> AbstractContextManager[Trace]:
+    @staticmethod
+    def _marked(said: Iterable[tuple[bytes, bytes]], request_id: str, trace: Trace | None, is_api: bool) -> _Raw:
+        """The headers of an answer with what every answer says."""
+        headers = [*said, (b"x-request-id", request_id.encode("latin-1"))]
+        if trace is not None and leaves_a_row(trace):
+            headers.append((_TRACE_HEADER, trace.id.encode("latin-1")))
+            headers += Headers(trace.headers).raw
+        names = {name for name, _value in headers}
+        headers += [one for one in (_RAW_API_HEADERS if is_api else _RAW_PAGE_HEADERS) if one[0] not in names]
+        return headers
+
+    def _traced(self, scope: Scope, headers: Mapping[str, str]) -> AbstractContextManager[Trace]:
         parent = adopted(headers.get("traceparent", ""))
         return self._traces.traced(f"{scope['method']} {scope['path']}", "api", parent=parent)
 
-    def _check_caller(self, headers: Headers, *, by_any_page: bool) -> None:
+    def _check_caller(self, headers: Mapping[str, str], *, by_any_page: bool) -> None:
         """Refuses host names that are not ours (DNS rebinding) and, unless any page may, pages of other origins."""
         host = headers.get("host", "")
         name = _host_name(host)
@@ -183,7 +190,12 @@ def _end(trace: Trace, scope: Scope, status: int, whole: bool) -> None:
         trace.error = trace.error or trace.first_error() or str(status)
 
 
-def _limited(receive: Receive, limit_bytes: int, headers: Headers) -> Receive:
+def _headers(scope: Scope) -> dict[str, str]:
+    """The headers of a request; of one that comes twice, the first."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
+
+
+def _limited(receive: Receive, limit_bytes: int, headers: Mapping[str, str]) -> Receive:
     """The same, but a body over the limit is an error: at once where it says its length, else when it gets there."""
     declared = headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit_bytes:

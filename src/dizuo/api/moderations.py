@@ -3,7 +3,6 @@
 https://platform.openai.com/docs/api-reference/moderations
 """
 
-import secrets
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -18,6 +17,7 @@ from dizuo.api.replies import WISHES
 from dizuo.api.requests import RequestBody, Text
 from dizuo.api.work import in_thread
 from dizuo.core.errors import UserError
+from dizuo.core.ids import random_hex
 from dizuo.gateway.estimate import texts_tokens
 from dizuo.gateway.local_folders import HUB_PREFIX, PREFIX
 from dizuo.wiring import House
@@ -120,4 +120,4 @@ def _words(asked: ModerationRequest) -> list[str]:
 
 def _id(found: Mapping[str, Any]) -> str:
     given = found.get("id")
-    return given if isinstance(given, str) else f"modr-{secrets.token_hex(12)}"
+    return given if isinstance(given, str) else f"modr-{random_hex(12)}"

@@ -23,12 +23,12 @@ from dizuo.api.openai_types import (
     Model,
     ModelList,
 )
-from dizuo.api.plain import PlainRoute
 from dizuo.api.replies import STREAMS, WISHES, Reply, streamed, usage_of, whole
 from dizuo.api.work import in_thread
 from dizuo.core import traces
 from dizuo.core.errors import NotFound
 from dizuo.core.events import Event, Failed, TextDelta, ToolCalled
+from dizuo.core.ids import random_hex
 from dizuo.core.messages import TokenLogprob, ToolCall, Usage
 from dizuo.gateway.allowed import may_ask
 from dizuo.gateway.estimate import texts_tokens
@@ -36,7 +36,7 @@ from dizuo.platform.catalogue import translate
 from dizuo.wiring import House
 
 routes = router("/v1", "OpenAI protocol")
-chat = router("/v1", "OpenAI protocol", PlainRoute)
+chat = router("/v1", "OpenAI protocol")
 
 
 # --- models ---------------------------------------------------------------------------------------------------
@@ -117,7 +117,7 @@ class _Completion:
 
     def __init__(self, reply: Reply) -> None:
         self.reply = reply
-        self._id = f"chatcmpl-{secrets.token_hex(12)}"
+        self._id = f"chatcmpl-{random_hex(12)}"
         self._created = int(time.time())
 
     def answer(self) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 https://api.jina.ai/redoc#tag/rerank
 """
 
-import secrets
 from typing import Annotated, Any, ClassVar
 
 from fastapi import Request
@@ -14,6 +13,7 @@ from dizuo.api.replies import WISHES
 from dizuo.api.requests import RequestBody, Text, Words
 from dizuo.api.work import in_thread
 from dizuo.core.errors import TooLarge
+from dizuo.core.ids import random_hex
 from dizuo.core.messages import Usage
 from dizuo.gateway.estimate import texts_tokens
 from dizuo.wiring import House
@@ -88,4 +88,4 @@ def _ranked(asked: RerankRequest, house: House) -> RerankAnswer:
         for i in order
     ]
     usage = RerankUsage(prompt_tokens=tokens, total_tokens=tokens)
-    return RerankAnswer(id=f"rerank-{secrets.token_hex(12)}", model=asked.model, results=results, usage=usage)
+    return RerankAnswer(id=f"rerank-{random_hex(12)}", model=asked.model, results=results, usage=usage)

@@ -4,7 +4,6 @@ https://platform.openai.com/docs/api-reference/responses, and its streaming even
 https://platform.openai.com/docs/api-reference/responses-streaming
 """
 
-import secrets
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
@@ -15,14 +14,14 @@ from fastapi.concurrency import run_in_threadpool
 
 from dizuo.api import errors, streams
 from dizuo.api.auth import TheHouse, router
-from dizuo.api.plain import PlainRoute
 from dizuo.api.replies import STREAMS, WISHES, Reply, streamed, whole
 from dizuo.api.responses_types import Response, ResponseRequest
 from dizuo.core import traces
 from dizuo.core.events import Done, Event, Failed, TextDelta, ToolCalled
+from dizuo.core.ids import random_hex
 from dizuo.core.messages import ToolCall
 
-routes = router("/v1", "OpenAI protocol", PlainRoute)
+routes = router("/v1", "OpenAI protocol")
 
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
@@ -121,7 +120,7 @@ class _Response:
 
     def _message_begins(self) -> Iterator[dict[str, Any]]:
         self._writing = {
-            "id": f"msg_{secrets.token_hex(12)}",
+            "id": f"msg_{random_hex(12)}",
             "type": "message",
             "status": "in_progress",
             "role": "assistant",
@@ -150,7 +149,7 @@ class _Response:
 
     def _called(self, call: ToolCall) -> Iterator[dict[str, Any]]:
         item = {
-            "id": f"fc_{secrets.token_hex(12)}",
+            "id": f"fc_{random_hex(12)}",
             "type": "function_call",
             "status": "completed",
             "call_id": call.id,
@@ -201,7 +200,7 @@ def _begun(asked: ResponseRequest) -> dict[str, Any]:
     text, reasoning = given["text"] or {}, given["reasoning"] or {}
     wanted = {name: value for name, value in (text.get("format") or {}).items() if value is not None}
     return {
-        "id": f"resp_{secrets.token_hex(24)}",
+        "id": f"resp_{random_hex(24)}",
         "object": "response",
         "created_at": int(time.time()),
         "completed_at": None,

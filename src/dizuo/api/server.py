@@ -45,6 +45,7 @@ from dizuo.api import (
 )
 from dizuo.api.auth import router
 from dizuo.api.middleware import Border
+from dizuo.api.plain import ShortWay
 from dizuo.wiring import House
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -71,6 +72,7 @@ def create_app(house: House, missing: Callable[[], Sequence[str]] = tuple) -> Fa
     app.state.stopping = lambda: False  # whoever serves the app may know better
     app.state.started_s = int(time.time())
     errors.install(app)
+    app.add_middleware(ShortWay, routes=[*openai.chat.routes, *responses.routes.routes])
     app.add_middleware(Border, settings=house.settings, traces=house.traces)
     nouns = (
         models,

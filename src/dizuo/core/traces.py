@@ -5,7 +5,6 @@ Attributes are named as in OpenTelemetry's conventions for generative AI where t
 https://github.com/open-telemetry/semantic-conventions-genai
 """
 
-import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Self
 
 from dizuo.core.errors import DizuoError
+from dizuo.core.ids import random_hex
 
 Face = Literal["api", "studio", "cli", "python", "job"]
 Status = Literal["ok", "failed", "refused", "cancelled"]
@@ -72,7 +72,7 @@ class Trace:
     whole: bool = False  # whoever asks takes no part of an answer before the end
     texts: bool = False  # whether prompts and answers may be kept with it
     parent: tuple[str, str] | None = None  # trace and span of the caller's own, in hex
-    id: str = field(default_factory=lambda: secrets.token_hex(16))
+    id: str = field(default_factory=lambda: random_hex(16))
     start_ns: int = field(default_factory=time.time_ns)
     end_ns: int = 0
     spans: list[Span] = field(default_factory=list)

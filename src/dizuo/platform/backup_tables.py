@@ -11,8 +11,10 @@ from dizuo.core.errors import UserError
 from dizuo.platform import revisions, schema
 
 # Ways in that are open at this moment, which a backup must not open again later, nor carry elsewhere; and what is known
-# of providers for a day.
-TRANSIENT = frozenset({"sessions", "login_links", "login_failures", "model_health", "cache_entries", "cache_sources"})
+# of providers for a day; and what counts changes here.
+TRANSIENT = frozenset(
+    {"sessions", "login_links", "login_failures", "model_health", "cache_entries", "cache_sources", "changes"}
+)
 # Made from the others: `knowledge/keywords.py`.
 _DERIVED = ("chunk_terms",)
 # DBOS keeps its tables in the same SQLite file; on PostgreSQL they are in a schema of their own.

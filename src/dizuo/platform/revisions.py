@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from dizuo.platform import changes
+
 if TYPE_CHECKING:
     from alembic.config import Config
 
@@ -36,6 +38,7 @@ def apply(connection: sa.Connection, target: str = "head") -> None:
     from alembic import command
 
     command.upgrade(script_config(connection), target)
+    changes.install(connection)
 
 
 def script_config(connection: sa.Connection) -> "Config":

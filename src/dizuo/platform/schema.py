@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     Float,
@@ -44,6 +45,15 @@ def storable(text: str) -> str:
     """The text without what neither UTF-8 nor PostgreSQL can hold: halves of a surrogate pair, and NUL."""
     return text.encode("utf-8", "replace").decode().replace("\0", "")
 
+
+# --- changes --------------------------------------------------------------------------------------------------
+
+changes = Table(  # one row; see changes.py
+    "changes",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+)
 
 # --- identity -------------------------------------------------------------------------------------------------
 

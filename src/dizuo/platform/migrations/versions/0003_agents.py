@@ -14,9 +14,6 @@ def upgrade() -> None:
         sa.Column("user_id", sa.Integer(), nullable=True),
         sa.Column("goal", sa.Text(), nullable=False),
         sa.Column("model", sa.String(length=128), nullable=False),
-        sa.Column("app", sa.String(length=64), nullable=False),
-        sa.Column("parent_id", sa.String(length=40), nullable=False),
-        sa.Column("key_id", sa.Integer(), nullable=True),
         sa.Column("status", sa.String(length=16), nullable=False),
         sa.Column("reason", sa.String(length=16), nullable=False),
         sa.Column("policy", sa.JSON(), nullable=False),
@@ -27,7 +24,6 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_runs_user_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_runs")),
     )
-    op.create_index(op.f("ix_runs_parent_id"), "runs", ["parent_id"], unique=False)
     op.create_index(op.f("ix_runs_user_id"), "runs", ["user_id"], unique=False)
     op.create_table(
         "run_steps",
@@ -39,47 +35,6 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_run_steps_run_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("run_id", "number", name=op.f("pk_run_steps")),
     )
-    is_approval = sa.text("kind IN ('asked', 'answered')")
-    op.create_index(
-        "ix_run_steps_approvals",
-        "run_steps",
-        ["run_id", "number"],
-        unique=False,
-        sqlite_where=is_approval,
-        postgresql_where=is_approval,
-    )
-    op.create_table(
-        "webhook",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("url", sa.Text(), nullable=False),
-        sa.Column("secret_cipher", sa.LargeBinary(), nullable=False),
-        sa.Column("created_at", sa.String(length=32), nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_webhook")),
-    )
-    op.create_table(
-        "webhook_deliveries",
-        sa.Column("id", sa.String(length=64), nullable=False),
-        sa.Column("run_id", sa.String(length=40), nullable=False),
-        sa.Column("call_id", sa.String(length=64), nullable=False),
-        sa.Column("body", sa.Text(), nullable=False),
-        sa.Column("status", sa.String(length=16), nullable=False),
-        sa.Column("tries", sa.Integer(), nullable=False),
-        sa.Column("due_at", sa.String(length=32), nullable=False),
-        sa.Column("problem", sa.JSON(), nullable=True),
-        sa.Column("created_at", sa.String(length=32), nullable=False),
-        sa.Column("ended_at", sa.String(length=32), nullable=True),
-        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_webhook_deliveries_run_id"), ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_webhook_deliveries")),
-    )
-    op.create_index(op.f("ix_webhook_deliveries_status"), "webhook_deliveries", ["status"], unique=False)
-    op.create_table(
-        "a2a_tasks",
-        sa.Column("run_id", sa.String(length=40), nullable=False),
-        sa.Column("context_id", sa.String(length=128), nullable=False),
-        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_a2a_tasks_run_id"), ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("run_id", name=op.f("pk_a2a_tasks")),
-    )
-    op.create_index(op.f("ix_a2a_tasks_context_id"), "a2a_tasks", ["context_id"], unique=False)
     op.create_table(
         "tool_servers",
         sa.Column("name", sa.String(length=32), nullable=False),
