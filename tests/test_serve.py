@@ -88,6 +88,12 @@ def test_two_instances_serve_side_by_side_and_a_taken_port_is_said(tmp_path: Pat
     wait_ready(first["address"])
     wait_ready(second["address"])
 
+    added = subprocess.run(
+        [sys.executable, "-m", "dizuo", "user", "add", "ada", "--json"],
+        env={**os.environ, "DIZUO_HOME": str(tmp_path / "b")}, capture_output=True, check=True, text=True,
+    )  # fmt: skip
+    assert json.loads(added.stdout)["link"].startswith(second["address"] + "/login?token=")
+
     port = urlsplit(first["address"]).port
     third = Server(tmp_path / "c", "--port", str(port))
     servers.append(third)

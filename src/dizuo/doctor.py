@@ -20,11 +20,13 @@ from http.client import HTTPConnection, HTTPException
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 from dizuo.core.documents import Note
 from dizuo.core.errors import DizuoError, UserError
 from dizuo.core.messages import Noun
 from dizuo.platform.catalogue import _
+from dizuo.platform.home_lock import is_held, server_address
 from dizuo.platform.settings import LoadedSettings, Settings, address
 
 if TYPE_CHECKING:
@@ -362,7 +364,7 @@ def _indexes(settings: Settings) -> _Verdict:
 
 def _worker(settings: Settings) -> _Verdict:
     waiting = _waiting_jobs(settings)
-    if _is_held(settings.home / "worker.lock"):
+    if is_held(settings.home / "worker.lock"):
         return _ok(_("a process does them; {count} wait or run"), count=waiting)
     if not waiting:
         return _ok(_("none waits"))
@@ -385,23 +387,10 @@ def _waiting_jobs(settings: Settings) -> int:
         return connection.scalar(sa.select(sa.func.count()).select_from(schema.jobs).where(waiting)) or 0
 
 
-def _is_held(lock: Path) -> bool:
-    import fcntl
-
-    if not lock.exists():
-        return False
-    with open(lock, "rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
-
-
 def _server(settings: Settings) -> _Verdict:
-    there = address(settings.host, settings.port)
-    host = there.split("//")[1].rpartition(":")[0].strip("[]")
-    connection = HTTPConnection(host, settings.port, timeout=_CONNECT_S)
+    there = server_address(settings.home) or address(settings.host, settings.port)
+    where = urlsplit(there)
+    connection = HTTPConnection(where.hostname or "", where.port, timeout=_CONNECT_S)
     try:
         connection.request("GET", "/readyz")
         missing = ", ".join(json.loads(connection.getresponse().read(10_000))["missing"])

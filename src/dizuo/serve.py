@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from dizuo.core.errors import DizuoError, UserError
+from dizuo.platform.home_lock import announced
 from dizuo.platform.settings import address
 from dizuo.platform.traces import PRUNE_EVERY_S
 from dizuo.wiring import House
@@ -126,7 +127,7 @@ def serve(house: House, *, ready: Callable[[str], None] | None = None) -> None:
     bound = address(*listener.getsockname()[:2])
     backstage = Backstage(house)
     try:
-        with _signals_end_it() as ending:
+        with _signals_end_it() as ending, announced(settings.home, bound):
             _load_shared_libraries()
             app = build(house, backstage)
             server = uvicorn.Server(

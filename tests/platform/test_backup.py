@@ -22,8 +22,8 @@ from dizuo.platform import backup_tables, migrate, revisions, schema
 from dizuo.platform.backup import KEPT_SNAPSHOTS, backup, restore, snapshot, snapshots
 from dizuo.platform.blobs import Blobs
 from dizuo.platform.database import Database
+from dizuo.platform.home_lock import WorkerLock
 from dizuo.platform.identity import Identity
-from dizuo.platform.worker_lock import WorkerLock
 from tests.conftest import migrated
 
 FILE = "年假规定 — the leave policy".encode() * 50

@@ -19,9 +19,9 @@ from dizuo.core.jobs import Job
 from dizuo.platform import job_worker, schema
 from dizuo.platform import jobs as jobs_module
 from dizuo.platform.database import Database
+from dizuo.platform.home_lock import WorkerLock
 from dizuo.platform.job_worker import JobStopped, JobWorker
 from dizuo.platform.jobs import JobContext, Jobs
-from dizuo.platform.worker_lock import WorkerLock
 
 
 def items(n: int) -> list[tuple[str, dict[str, int]]]:

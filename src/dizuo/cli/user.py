@@ -7,7 +7,6 @@ import typer
 from dizuo.cli.command import Yes, command, group
 from dizuo.cli.terminal import Terminal
 from dizuo.platform.catalogue import _
-from dizuo.platform.settings import address
 
 if TYPE_CHECKING:
     from dizuo.platform.identity import User
@@ -53,7 +52,7 @@ def link(terminal: Terminal, name: _Name) -> None:
 
 def _show_link(terminal: Terminal, house: "House", user: "User", token: str | None = None) -> None:
     token = token or house.identity.login_link(user.name)
-    link = f"{address(house.settings.host, house.settings.port)}/login?token={token}"
+    link = f"{house.settings.resolved_public_url()}/login?token={token}"
     if terminal.as_json:
         terminal.show_json({"user": user.model_dump(mode="json"), "link": link, "token": token})
         return

@@ -26,7 +26,7 @@ from dizuo.platform import backup_tables, revisions, schema
 from dizuo.platform.backup_file import FORMAT, BackupReader, BackupWriter, Head, Manifest
 from dizuo.platform.blobs import Blobs
 from dizuo.platform.database import Database
-from dizuo.platform.worker_lock import WorkerLock
+from dizuo.platform.home_lock import WorkerLock
 
 KEPT_SNAPSHOTS = 5
 

@@ -28,8 +28,8 @@ from dizuo.core.traces import Trace, traced
 from dizuo.platform import schema, telemetry
 from dizuo.platform.chores import Chore, Chores
 from dizuo.platform.database import Database
+from dizuo.platform.home_lock import WorkerLock
 from dizuo.platform.job_worker import JobStopped, JobWorker
-from dizuo.platform.worker_lock import WorkerLock
 
 logger = logging.getLogger(__name__)
 

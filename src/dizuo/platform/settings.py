@@ -18,6 +18,7 @@ import platformdirs
 from dizuo.core.errors import UserError
 from dizuo.core.messages import Noun
 from dizuo.platform.catalogue import _
+from dizuo.platform.home_lock import server_address
 
 _MASK = "********"
 _PASSWORD_IN_URL = re.compile(r"(://[^:/@\s]*:)[^@\s]+(@)")
@@ -125,7 +126,8 @@ class Settings:
     )
 
     def resolved_public_url(self) -> str:
-        return self.public_url.rstrip("/") or address(self.host, self.port)
+        """Where people reach this instance: as is set, else at its running server, else where one would listen."""
+        return self.public_url.rstrip("/") or server_address(self.home) or address(self.host, self.port)
 
     def resolved_database_url(self) -> str:
         return self.database_url or f"sqlite:///{self.home / 'dizuo.db'}"
