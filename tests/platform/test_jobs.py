@@ -475,6 +475,37 @@ def test_closing_leaves_no_thread_behind(database: Database, home: Path) -> None
     wait_for(lambda: set(threading.enumerate()) <= before, timeout_s=5)
 
 
+def test_closing_ends_whoever_waits_for_a_job_that_was_stopped(database: Database, home: Path) -> None:
+    """As DBOS itself does in a thread, where a job was begun twice; the thread would hold up the end of the process."""
+    from dbos import DBOS
+
+    begun = threading.Event()
+
+    def slow(_context: JobContext, _k: int) -> None:
+        begun.set()
+        time.sleep(0.02)
+
+    opened = Jobs(database, home)
+    opened.register("work", finishing(database, slow))
+    job = submit(opened, 1000)
+    opened.start()
+    assert begun.wait(30)
+    told: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            DBOS.retrieve_workflow(job.id).get_result()
+        except BaseException as error:
+            told.append(error)
+
+    waiting = threading.Thread(target=wait, daemon=True)
+    waiting.start()
+    opened.close()
+    waiting.join(5)
+    assert not waiting.is_alive()
+    assert [type(one) for one in told] == [JobStopped]
+
+
 def test_a_forked_child_does_not_keep_the_lock_of_a_dead_parent(home: Path) -> None:
     lock = WorkerLock(home)
     assert lock.acquire()

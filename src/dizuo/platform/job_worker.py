@@ -197,9 +197,24 @@ def _launch_once(database_url: str) -> None:
 
 
 def _destroy() -> None:
-    from dbos import DBOS
+    """Shuts DBOS down, and lets go of its threads.
 
+    A workflow that was begun twice, as on a busy machine, waits in a thread for what the other comes to: where that one
+    was stopped it asks for ever, and the process could not end.
+    """
+    import dbos._dbos
+    from dbos import DBOS
+    from sqlalchemy import event
+
+    running: Any = dbos._dbos._dbos_global_instance
+    database = running._sys_db_field if running is not None else None
     DBOS.destroy()
+    if database is not None:
+        event.listen(database.engine, "do_connect", _refuse)
+
+
+def _refuse(*_arguments: object) -> None:
+    raise JobStopped
 
 
 def _hand_over(job_id: str, lane: str, *, is_orphan: bool) -> None:
