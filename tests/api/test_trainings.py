@@ -67,7 +67,7 @@ def test_a_training_is_planned_started_followed_and_removed(client: httpx.Client
 
 @on_stand_in
 def test_a_training_stops_and_goes_on_and_documents_go_in_meanwhile(client: httpx.Client, server: Served) -> None:
-    start(client, "second", "steps=400", "pause_s=0.01")
+    start(client, "second", "steps=4000", "pause_s=0.01")
     until(lambda: training(client, "second")["step"] >= 3)
     error_of(client.delete("/api/trainings/second"), 409)
     job = server.upload("handbook", ("note.md", b"# Note\n\nThe lift is out of order.\n"))
@@ -99,7 +99,7 @@ def test_everyone_looks_and_the_owner_alone_acts(member: httpx.Client) -> None:
 
 @on_stand_in
 def test_a_member_does_not_reach_a_training_by_its_job(client: httpx.Client, member: httpx.Client) -> None:
-    job = start(client, "third", "steps=400", "pause_s=0.01")["job"]
+    job = start(client, "third", "steps=4000", "pause_s=0.01")["job"]
     for action in ("cancel", "resume"):
         error_of(member.post(f"/api/jobs/{job}/{action}"), 403)
     assert client.post(f"/api/jobs/{job}/cancel").status_code == 200
