@@ -3,7 +3,8 @@
 import re
 import tempfile
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -94,6 +95,15 @@ class RunFiles:
         said = [*tame, f"{others} more (see list_files)"] if others else tame
         return self._runs.steer(run_id, f"I have put files into your workspace: {', '.join(said)}.", user_id)
 
+    def begin(self, run_id: str, given: Iterable[tuple[str, BinaryIO]], user_id: int | None = None) -> Run:
+        """Gives files to a run that was held, and lets it go. Raises what `give` raises; the run is cancelled then."""
+        try:
+            self.give(run_id, given, user_id)
+        except BaseException:
+            self._runs.cancel(run_id, user_id)
+            raise
+        return self._runs.resume(run_id, user_id)
+
     def _of(self, run_id: str, user_id: int | None) -> Workspace:
         return self._workspace(self._runs.get(run_id, user_id).id)
 
@@ -104,16 +114,19 @@ class RunFiles:
         return Workspace(folder)
 
 
-def local_files(paths: Sequence[Path]) -> list[tuple[str, Path]]:
-    """Files and folders of this machine, each file under the name that a run has it by: a folder's keep their paths
+@contextmanager
+def local_files(paths: Sequence[Path]) -> Iterator[Iterator[tuple[str, BinaryIO]]]:
+    """Files and folders of this machine, to be given to a run: each file under its name, a folder's under their paths
     below it. Raises UserError for what is not there. Links in folders are left out."""
-    found: list[tuple[str, Path]] = []
-    for path in paths:
-        if path.is_file():
-            found.append((path.name, path))
-        elif path.is_dir():
-            below = (one for one in sorted(path.rglob("*")) if one.is_file() and not one.is_symlink())
-            found += [(one.relative_to(path).as_posix(), one) for one in below]
-        else:
-            raise UserError("There is no file {path!r}.", path=str(path))
-    return found
+    named = [one for path in paths for one in _named(path)]
+    with ExitStack() as opened:  # one after another, as they are asked for
+        yield ((name, opened.enter_context(path.open("rb"))) for name, path in named)
+
+
+def _named(path: Path) -> list[tuple[str, Path]]:
+    if path.is_file():
+        return [(path.name, path)]
+    if not path.is_dir():
+        raise UserError("There is no file {path!r}.", path=str(path))
+    below = (one for one in sorted(path.rglob("*")) if one.is_file() and not one.is_symlink())
+    return [(one.relative_to(path).as_posix(), one) for one in below]

@@ -54,6 +54,9 @@ class NewRun(RequestBody):
     policy: Policy = Field(
         Policy(), description="rules about calls of tools; the first that fits decides, and the app's come after them"
     )
+    hold: bool = Field(
+        False, description="it rests until it is resumed, for files that it is given first: POST /api/runs/ID/files"
+    )
 
 
 class Said(RequestBody):
@@ -96,6 +99,7 @@ def start_run(new: NewRun, house: TheHouse, user: TheUser) -> Run:
         budget=new.budget,
         policy=new.policy,
         user_id=user.id,
+        hold=new.hold,
     )
 
 

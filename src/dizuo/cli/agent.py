@@ -1,10 +1,11 @@
 """`dizuo agent …` and `dizuo run …`: agents, goals given to them, and what becomes of those."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from dizuo.cli import run_view
+from dizuo.cli import run_files, run_view
 from dizuo.cli.command import command, group
 from dizuo.cli.terminal import Terminal
 from dizuo.platform.catalogue import _
@@ -49,12 +50,17 @@ def run(
         list[str] | None,
         typer.Option("--allow", metavar="TOOL", help=_("A tool that needs no approval; * stands for any. May repeat.")),
     ] = None,
+    file: Annotated[
+        list[Path] | None,
+        typer.Option("--file", metavar="PATH", help=_("A file or folder that it gets a copy of. May repeat.")),
+    ] = None,
 ) -> None:
     from dizuo.agents.policy import Policy, Rule
+    from dizuo.agents.run_files import local_files
     from dizuo.agents.steps import Budget
 
     given = {"steps": steps, "tokens": tokens, "money": money, "seconds": seconds}
-    with terminal.house() as house:
+    with terminal.house() as house, local_files(file or ()) as files:
         made = house.launcher.start(
             goal,
             app=app,
@@ -64,7 +70,10 @@ def run(
             budget=Budget.model_validate({name: value for name, value in given.items() if value is not None}),
             policy=Policy(rules=[Rule(tool=one, decision="allow") for one in allow or ()]),
             tools=tool,
+            hold=bool(file),
         )
+        if file:
+            house.run_files.begin(made.id, files)
         run_view.follow(terminal, house, made.id)
 
 
@@ -202,6 +211,31 @@ def answer(
             said: Literal["approve", "reject"] = "approve" if decision == "approve" else "reject"
             house.runs.answer(run, first, said, arguments=arguments, reason=reason)
         run_view.follow(terminal, house, run, steps)
+
+
+@command(runs, "files", _("List the files of a run, or copy them out."))
+def files(
+    terminal: Terminal,
+    run: _Id,
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="FOLDER", help=_("A folder, empty or new, that takes copies."))
+    ] = None,
+) -> None:
+    with terminal.house() as house:
+        if to is None:
+            run_files.show_list(terminal, house, run)
+        else:
+            run_files.copy_out(terminal, house, run, to)
+
+
+@command(runs, "give", _("Give a run files: it gets copies."))
+def give(
+    terminal: Terminal,
+    run: _Id,
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help=_("Files and folders."))],
+) -> None:
+    with terminal.house() as house:
+        run_files.give(terminal, house, run, paths)
 
 
 @command(runs, "steer", _("Say something to a run that goes on."))

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 import typer
 
+from dizuo.cli.run_files import show_made
 from dizuo.cli.terminal import INTERRUPTED, Terminal, clean
 from dizuo.platform.catalogue import _
 
@@ -211,6 +212,7 @@ def _show_step(terminal: Terminal, house: "House", run_id: str, state: "State", 
             branch(f"{name} {_short(arguments)}", style="cyan")
             told = "" if result.trusted else t("(text of others) ")
             terminal.show(f"    {_STEM}   {told}{_short(result.text)}", style="red" if result.failed else "")
+            show_made(terminal, house, run_id, result.artifacts, _STEM)
         case steps.PlanChanged(items=items, by=by):
             branch(t("Plan changed by you") if by == "person" else t("Plan"))
             _show_plan(terminal, items)
