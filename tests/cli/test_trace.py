@@ -13,6 +13,7 @@ def test_a_question_leaves_a_trace_that_is_listed_and_shown(reader: Callable[...
     shown = reader("trace", "show", latest["id"][:12]).out
     assert "knowledge.search" in shown
     assert "█" in shown or "▌" in shown
+    assert "检索知识库" in reader("trace", "show", latest["id"], "--language", "zh").out
     spans = reader("trace", "show", latest["id"], "--json").json["spans"]
     assert spans[0]["parent"] is None
     assert "[" not in reader("trace", "list", "--slow", "3600").out

@@ -92,6 +92,19 @@ def test_the_pages_hinder_nobody(
     assert ("追踪" in page.locator(".crumb").inner_text()) == (locale == "zh-CN")
 
 
+def test_steps_are_named_in_the_readers_language(visit: Visit, made: dict[str, str]) -> None:
+    page = visit.page(f"/traces/{made['good']}", locale="zh-CN")
+    names = page.locator(".step-name > span:first-child")
+    assert names.all_inner_texts() == ["POST /v1/chat/completions", "对话", "缓存", "路由", "尝试"]
+    assert names.nth(2).get_attribute("title") == "cache", "as it is exported"
+    page.locator(".trace-table > summary").click()
+    assert page.locator(".trace-table tbody th").nth(4).inner_text() == "尝试"
+    page.get_by_role("button", name="English").click()
+    page.locator(".step-name", has_text="attempt").wait_for()
+    page.goto("/traces")
+    page.get_by_role("link", name="ask", exact=True).first.wait_for()
+
+
 def test_a_trace_that_is_not_there_is_said(visit: Visit) -> None:
     page = visit.page("/traces/00000000")
     assert "00000000" in page.locator("main").inner_text()

@@ -31,6 +31,7 @@ def list_(
     limit: Annotated[int, typer.Option(min=1, metavar="N", help=_("Most traces to show."))] = 50,
 ) -> None:
     from dizuo.cli.table import show_table, when
+    from dizuo.platform.traces import step_label
 
     status: tuple[Status, ...] = ("failed", "refused") if failed else ()
     with terminal.house() as house:
@@ -46,7 +47,7 @@ def list_(
             (
                 trace.id[:12],
                 when(trace.at),
-                trace.name,
+                t(step_label(trace.name), name=trace.name),
                 trace.model or "-",
                 _ended(terminal, trace),
                 duration(trace.total_s),
@@ -66,13 +67,14 @@ def show(
     trace: Annotated[str, typer.Argument(metavar="TRACE", help=_("The trace's id, or how it begins."))],
 ) -> None:
     from dizuo.cli.table import when
+    from dizuo.platform.traces import step_label
 
     with terminal.house() as house:
         found = house.traces.get(trace)
     if terminal.as_json:
         terminal.show_json(found.model_dump(mode="json"))
         return
-    terminal.show(found.name, style="bold")
+    terminal.show(terminal.t(step_label(found.name), name=found.name), style="bold")
     told = [found.id, when(found.at), found.user, found.app, found.model, duration(found.total_s)]
     terminal.show(" · ".join(one for one in told if one), style="dim")
     terminal.show(_ended(terminal, found), style=_STYLES[found.status])
@@ -81,7 +83,7 @@ def show(
     for number, span in enumerate(found.spans):
         if span.attributes:
             terminal.show()
-            terminal.show(f"{number} {span.name}", style="bold")
+            terminal.show(f"{number} {terminal.t(step_label(span.name), name=span.name)}", style="bold")
             for name, value in span.attributes.items():
                 terminal.show(f"  {name}: {value}")
 
@@ -89,6 +91,8 @@ def show(
 def _waterfall(terminal: Terminal, trace: "TraceRecord") -> "RenderableType":
     from rich.table import Table
     from rich.text import Text
+
+    from dizuo.platform.traces import step_label
 
     t = terminal.t
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
@@ -99,7 +103,7 @@ def _waterfall(terminal: Terminal, trace: "TraceRecord") -> "RenderableType":
     table.add_column("", no_wrap=True, width=_BAR)
     for number, span in enumerate(trace.spans):
         style = "red" if span.error and span.error != "cancelled" else "cyan"
-        name = Text("  " * trace.depth(number) + clean(span.name))
+        name = Text("  " * trace.depth(number) + clean(t(step_label(span.name), name=span.name)))
         if span.error:
             name.append(f" {clean(span.error)}", style=style)
         table.add_row(

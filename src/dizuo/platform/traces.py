@@ -17,6 +17,7 @@ from dizuo.core.messages import Noun
 from dizuo.core.traces import Attribute, Face, Span, Status, Trace
 from dizuo.platform import schema, telemetry
 from dizuo.platform.batched import Batched
+from dizuo.platform.catalogue import _
 from dizuo.platform.database import Database
 from dizuo.platform.identity import User
 
@@ -29,6 +30,24 @@ _INPUT, _OUTPUT = "gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens"
 
 _table = schema.traces
 _INFO = (*(column for column in _table.c if column.name != "spans"), schema.users.c.name.label("user"))
+
+
+# Names of steps, and of requests that begin in the studio or as jobs, as people read them. English is as it stands.
+_SHOWN = frozenset(
+    (
+        _("ask"), _("search"), _("model trial"), _("train"), _("knowledge.add"), _("model.add"),
+        _("chat"), _("completion"), _("embedding"), _("embed"), _("rerank"), _("moderation"), _("image"),
+        _("classification"), _("reading"), _("translation"), _("indexing"),
+        _("cache"), _("route"), _("attempt"), _("request"),
+        _("load"), _("engine"), _("queue"), _("prefill"), _("decode"),
+        _("knowledge.search"), _("knowledge.extract"),
+    )
+)  # fmt: skip
+
+
+def step_label(name: str) -> str:
+    """The text of the catalogue for the name of a step or a request; "{name}" for those that are said as they are."""
+    return name if name in _SHOWN else "{name}"
 
 
 class SpanInfo(Noun):

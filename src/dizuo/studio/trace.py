@@ -7,7 +7,7 @@ from starlette.requests import Request
 
 from dizuo.core.errors import UserError
 from dizuo.platform.catalogue import _
-from dizuo.platform.traces import SpanInfo, TraceRecord, seen_by
+from dizuo.platform.traces import SpanInfo, TraceRecord, seen_by, step_label
 from dizuo.studio.layout import frame
 from dizuo.studio.missing import show_missing
 from dizuo.studio.page import Page, table_head
@@ -26,7 +26,7 @@ async def trace_page(request: Request, trace_id: str) -> None:
     except UserError as error:
         show_missing(page, "trace", error)
         return
-    page.title("{name}", name=trace.name)
+    page.title(step_label(trace.name), name=trace.name)
     style()
     with frame(page, "trace"), page.el("div", "column"):
         _head(page, trace)
@@ -44,7 +44,7 @@ def _head(page: Page, trace: TraceRecord) -> None:
         with page.el("a", "crumb", href="/traces"):
             page.icon("back")
             page.text("span", "", _("Traces"))
-        page.el("h1", "", trace.name)
+        page.text("h1", "", step_label(trace.name), name=trace.name)
         with page.el("p", "row trace-facts"):
             outcome(page, trace)
             page.el("span", "muted", duration(trace.total_s))
@@ -85,7 +85,7 @@ def _step(page: Page, trace: TraceRecord, span: SpanInfo, depth: int) -> None:
     with page.el("li", ""), page.el("details", "step"):
         with page.el("summary"):
             with page.el("span", "step-name").style(f"padding-left: {min(depth, _DEEPEST) * 14}px"):
-                page.el("span", "", span.name)
+                page.text("span", "", step_label(span.name), name=span.name).props["title"] = span.name
                 if span.error:
                     page.el("code", "bad-text small" if failed else "muted small", span.error)
             with page.el("span", "step-track", aria_hidden="true"):
@@ -134,7 +134,8 @@ def _table(page: Page, trace: TraceRecord) -> None:
                 for number, span in enumerate(trace.spans):
                     with page.el("tr"):
                         page.el("td", "number", str(number))
-                        page.el("th", "name", span.name, scope="row")
+                        name = page.text("th", "name", step_label(span.name), name=span.name)
+                        name.props.update({"scope": "row", "title": span.name})
                         page.el("td", "number", "–" if span.parent is None else str(span.parent))
                         page.el("td", "number", duration(span.start_s))
                         page.el("td", "number", duration(span.seconds))

@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from dizuo.core.traces import Status
 from dizuo.platform.catalogue import _
-from dizuo.platform.traces import TraceInfo, seen_by
+from dizuo.platform.traces import TraceInfo, seen_by, step_label
 from dizuo.studio.assets import asset
 from dizuo.studio.layout import frame
 from dizuo.studio.page import Badge, Handler, Page, badge, table_head
@@ -147,7 +147,7 @@ class _Traces:
         tokens = trace.prompt_tokens + trace.completion_tokens
         with page.el("tr"):
             with page.el("th", "name", scope="row"):
-                page.el("a", "", trace.name, href=f"/traces/{trace.id}")
+                page.text("a", "", step_label(trace.name), name=trace.name).props["href"] = f"/traces/{trace.id}"
                 if trace.model:
                     page.el("span", "trace-model muted small", trace.model)
                 page.text("span", "narrow muted small", "{when}", when=lambda: page.when(trace.at))
