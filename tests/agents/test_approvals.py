@@ -260,8 +260,9 @@ def test_it_is_told_who_answered_what_when_and_with_which_arguments(desk: Desk) 
     assert ids(user_id=bob) == ids(states=["waiting"]) == {others}
     assert ids(states=["dropped"]) == {ended}
     assert ids(tool="write_file", states=["approved"]) == {run_id}
-    assert ids(since=datetime.now(UTC)) == set()
-    assert ids(until=write.asked_at) == set()
+    desk.later(hours=49)
+    assert ids(days=2) == set()
+    assert ids(days=3) == {run_id, others, ended}
     assert len(desk.house.approvals.list(limit=2)) == 2
     assert [one.run_id for one in desk.house.approvals.waiting(bob)] == [others, others]
 

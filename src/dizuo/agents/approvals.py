@@ -67,20 +67,17 @@ class Approvals:
         states: Sequence[ApprovalState] = get_args(ApprovalState),
         run_id: str = "",
         tool: str = "",
-        since: datetime | None = None,
-        until: datetime | None = None,
+        days: int | None = None,
         limit: int | None = 50,
     ) -> Sequence[Approval]:
-        """The questions that were asked in that time, the latest first: of one user's runs or of all, of one run, for
-        one tool, in these states."""
+        """The questions of the last `days`, the latest first: of one user's runs or of all, of one run, for one tool,
+        in these states."""
+        since = "" if days is None else from_now(-timedelta(days=days))
         with self._database.read() as connection:
             found = [
                 one
-                for one in _approvals(connection, user_id, run_id, unanswered_only=set(states) == {"waiting"})
-                if one.state in states
-                and (not tool or one.tool == tool)
-                and (since is None or one.asked_at >= since)
-                and (until is None or one.asked_at < until)
+                for one in _approvals(connection, user_id, run_id, since, unanswered_only=set(states) == {"waiting"})
+                if one.state in states and (not tool or one.tool == tool)
             ]
         found.sort(key=lambda one: (one.asked_at, one.run_id, one.step), reverse=True)
         return found[:limit]
@@ -143,7 +140,7 @@ def not_asked(run_id: str, call_id: str) -> Conflict:
 
 
 def _approvals(
-    connection: sa.Connection, user_id: int | None, run_id: str, *, unanswered_only: bool
+    connection: sa.Connection, user_id: int | None, run_id: str, since: str, *, unanswered_only: bool
 ) -> Iterator[Approval]:
     """The questions of runs with their answers, in the order of each run."""
     columns = (_steps.c.run_id, _steps.c.number, _steps.c.kind, _steps.c.data, _steps.c.at)
@@ -155,6 +152,8 @@ def _approvals(
         rows = rows.where(_runs.c.user_id == user_id)
     if run_id:
         rows = rows.where(_runs.c.id == run_id)
+    if since:
+        rows = rows.where(_steps.c.at >= since)
     names: dict[int, str] = {row.id: row.name for row in connection.execute(sa.select(_users.c.id, _users.c.name))}
     # The last question about each call, until it is answered: the same call may be asked about again.
     asked: dict[tuple[str, str], tuple[Any, Approval]] = {}

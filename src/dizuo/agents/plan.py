@@ -1,10 +1,13 @@
-"""The plan as a tool: the model writes it whole each time, and an item is done only with evidence."""
+"""The plan as a tool, which the model writes whole each time, where an item is done only with evidence; and as a text,
+which people edit."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter, ValidationError
 
 from dizuo.agents.steps import PlanItem
+from dizuo.core.errors import UserError
 from dizuo.core.messages import Noun
 from dizuo.core.tools import ToolArgumentsError, tool
 
@@ -39,3 +42,34 @@ def plan_of(arguments: str) -> tuple[PlanItem, ...]:
                 check=item.check,
             )
     return tuple(PlanItem(**item.model_dump()) for item in items)
+
+
+MOST_ITEMS = 100  # that a person may give
+_ITEMS = TypeAdapter(Annotated[list[PlanItem], Field(max_length=MOST_ITEMS)])
+
+
+def plan_text(items: Sequence[PlanItem]) -> str:
+    """The plan as YAML, for a person to edit."""
+    import yaml
+
+    said = [item.model_dump() for item in items] or [{"text": "", "check": "", "status": "open", "evidence": ""}]
+    return yaml.safe_dump(said, allow_unicode=True, sort_keys=False, width=110)
+
+
+def plan_in(text: str) -> Sequence[PlanItem]:
+    """The plan in a text of YAML or JSON: a list of items, or a document whose `items` they are. What says nothing of
+    what is to be done is left out. Raises UserError."""
+    import yaml
+
+    try:
+        said = yaml.safe_load(text)
+        said = said.get("items", said) if isinstance(said, dict) else said
+        if isinstance(said, list):
+            said = [one for one in said if not (isinstance(one, dict) and not str(one.get("text") or "").strip())]
+        return _ITEMS.validate_python(said or [])
+    except yaml.YAMLError as error:
+        raise UserError("The plan is neither YAML nor JSON: {reason}", reason=str(error)[:300]) from None
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in fault["loc"]) or "-"
+        raise UserError("The plan cannot be read: {where}: {reason}", where=where, reason=fault["msg"]) from None

@@ -153,14 +153,17 @@ class Webhook:
     def test(self) -> float:
         """Sends a message of the type `webhook.test`; seconds until it was taken.
 
-        Raises NotFound, UserError for a secret that cannot be read, and FetchFailed saying what went wrong.
+        Raises NotFound, and UserError saying what went wrong.
         """
         self._set()
         row = self._row()
         assert row is not None
         body = _body("webhook.test", {"url": self._public_url})
         begun_s = time.monotonic()
-        asyncio.run(self._send(row.url, self._key(row), f"msg_test_{secrets.token_hex(8)}", body))
+        try:
+            asyncio.run(self._send(row.url, self._key(row), f"msg_test_{secrets.token_hex(8)}", body))
+        except FetchFailed as error:
+            raise UserError("The webhook was not told. {reason}", reason=Note.of(error)) from None
         return time.monotonic() - begun_s
 
     def deliveries(self, status: DeliveryStatus | None = None, limit: int = 50) -> Sequence[Delivery]:

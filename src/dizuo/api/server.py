@@ -12,6 +12,7 @@ from dizuo import __version__
 from dizuo.api import (
     a2a,
     apps,
+    approvals,
     cache,
     completions,
     config,
@@ -42,6 +43,7 @@ from dizuo.api import (
     upkeep,
     usage,
     users,
+    webhook,
 )
 from dizuo.api.auth import router
 from dizuo.api.middleware import Border
@@ -82,6 +84,8 @@ def create_app(house: House, missing: Callable[[], Sequence[str]] = tuple) -> Fa
         threads,
         apps,
         runs,
+        approvals,
+        webhook,
         memories,
         tools,
         traces,

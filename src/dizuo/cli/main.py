@@ -15,6 +15,7 @@ from dizuo.cli import (
     ask,
     cache,
     config,
+    inbox,
     job,
     key,
     knowledge,
@@ -33,6 +34,7 @@ from dizuo.cli import (
     upkeep,
     usage,
     user,
+    webhook,
 )
 from dizuo.cli.command import root_callback, speak
 from dizuo.cli.terminal import Terminal
@@ -57,9 +59,10 @@ def build() -> typer.Typer:
         ("route", route.app),
         ("provider", provider.app),
         ("agent", agent.agents),
-        ("run", agent.runs),
+        ("run", inbox.runs),  # of `agent`, with its own added
         ("memory", memory.app),
         ("tool", tool.app),
+        ("webhook", webhook.app),
         ("job", job.app),
         ("thread", thread.app),
         ("trace", trace.app),

@@ -86,6 +86,7 @@ def say_what_waits(terminal: Terminal, run: "Run", waiting: "Sequence[ApprovalAs
     """What people are asked, and the command that answers."""
     for one in waiting:
         terminal.show(_question(terminal, one), style="yellow")
+        _say_until(terminal, one)
     if waiting:
         terminal.say(terminal.t("Answer with: dizuo run answer {id} approve|reject --reason TEXT", id=run.id))
 
@@ -107,6 +108,7 @@ def _ask(terminal: Terminal, house: "House", run_id: str, asked: "ApprovalAsked"
 
     t = terminal.t
     terminal.say(_question(terminal, asked), style="yellow")
+    _say_until(terminal, asked)
     if asked.why == "question":
         text = _prompt(t("Your answer (empty: later)"))
         if not text:
@@ -128,6 +130,14 @@ def _ask(terminal: Terminal, house: "House", run_id: str, asked: "ApprovalAsked"
             terminal.say(terminal.error_text(error), style="red")
             continue
         return True
+
+
+def _say_until(terminal: Terminal, asked: "ApprovalAsked") -> None:
+    from dizuo.cli.table import when
+
+    if asked.expires_at:
+        text = terminal.t("It waits until {when}; then it counts as refused.", when=when(asked.expires_at))
+        terminal.say(text, style="dim")
 
 
 def _prompt(text: str, default: str = "") -> str:
@@ -215,11 +225,12 @@ def _show_step(terminal: Terminal, house: "House", run_id: str, state: "State", 
             show_made(terminal, house, run_id, result.artifacts, _STEM)
         case steps.PlanChanged(items=items, by=by):
             branch(t("Plan changed by you") if by == "person" else t("Plan"))
-            _show_plan(terminal, items)
+            show_plan(terminal, items)
         case steps.ApprovalAsked(name=name, arguments=arguments):
             branch(f"? {name} {_short(arguments)}", style="yellow")
-        case steps.ApprovalGiven(decision=decision, reason=reason, arguments=arguments):
+        case steps.ApprovalGiven(decision=decision, reason=reason, arguments=arguments, by=by):
             said = t("approved") if decision == "approve" else t("rejected")
+            said = t("not answered in time") if by == "timeout" else said
             branch(" ".join(part for part in (said, _short(arguments or ""), reason) if part))
         case steps.Ended(reason=reason, text=text, detail=detail):
             terminal.show()
@@ -239,7 +250,8 @@ def _detail(terminal: Terminal, reason: str, detail: str) -> str:
     return terminal.t(_BUDGETS[detail]) if reason == "budget" and detail in _BUDGETS else detail
 
 
-def _show_plan(terminal: Terminal, items: "Sequence[PlanItem]") -> None:
+def show_plan(terminal: Terminal, items: "Sequence[PlanItem]") -> None:
+    """The items of a plan, a line each."""
     for item in items:
         terminal.show(f"    {_STEM}   {_MARKS[item.status]} {_short(item.text)}")
         if item.evidence:

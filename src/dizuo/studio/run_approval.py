@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+from datetime import datetime
 from typing import Any, Literal
 
 from dizuo.agents.steps import ApprovalAsked
@@ -37,6 +38,10 @@ class ApprovalCard:
                 self._question()
             else:
                 self._call()
+            if asked.expires_at:
+                until = datetime.fromisoformat(asked.expires_at)
+                said = _("It waits until {when}; then it counts as refused.")
+                page.text("p", "muted small", said, when=lambda: page.when(until))
             self._problem = Problem(page)
 
     def _title(self) -> None:

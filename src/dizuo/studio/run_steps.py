@@ -135,6 +135,8 @@ class Steps:
                 page.text("span", "", _("Plan changed by you") if by == "person" else _("Plan"))
             case ApprovalAsked(why=why):
                 page.text("span", "", _("Question to you") if why == "question" else _("Approval asked"))
+            case ApprovalGiven(by="timeout"):
+                page.text("span", "", _("Not answered in time"))
             case ApprovalGiven(decision="approve"):
                 page.text("span", "", _("You said yes"))
             case ApprovalGiven():
@@ -157,6 +159,8 @@ class Steps:
                 plan_items(page, items, brief=True)
             case ApprovalAsked():
                 self._asked(step)
+            case ApprovalGiven(by="timeout"):
+                page.text("p", "muted small", _("It counts as refused; the agent has read so."))
             case ApprovalGiven(arguments=arguments, reason=reason):
                 if arguments is not None:
                     page.text("p", "muted small", _("With other arguments:"))
