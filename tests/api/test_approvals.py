@@ -47,6 +47,10 @@ def test_what_waits_and_what_was_answered_is_listed_across_runs(
     assert (told["answered_by"], told["reason"], told["new_arguments"]) == (server.owner.name, "Yes.", None)
     assert told["answered_at"] > told["asked_at"]
     assert listed(client, state="expired", run=asked["run_id"]) == []
+    more = {"goal": "Again.", "model": "scripted/agent"}
+    short = client.post("/api/runs", json={**more, "answer_hours": 1e-4}).json()
+    until(lambda: [one["state"] for one in listed(client, run=short["id"], state="expired")] == ["expired"])
+    error_of(client.post("/api/runs", json={**more, "answer_hours": -1}), 422)
     for wrong in ({"state": "maybe"}, {"days": 0}, {"user": "bob"}):
         error_of(client.get("/api/approvals", params=wrong), 422)
 

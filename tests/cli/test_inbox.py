@@ -47,6 +47,13 @@ def test_what_waits_is_seen_in_one_place_and_told_when_it_is_answered(dizuo: Diz
     assert dizuo("run", "audit", "--state", "maybe").status == 2
 
 
+def test_a_run_may_wait_for_ever(dizuo: Dizuo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(House, "_thinker", lambda _house, _name: ByTurn(*ASKS))
+    ran = dizuo("agent", "run", "Find it.", "--model", "acme/agent", "--answer-hours", "0")
+    assert "It waits until" not in ran.err
+    assert [one["expires_at"] for one in dizuo("run", "inbox", "--json").json["approvals"]] == [None]
+
+
 def test_a_question_that_was_refused_by_time_says_so(dizuo: Dizuo, asked: str, home: Path) -> None:
     from dizuo.platform import schema
 
@@ -102,6 +109,10 @@ def test_a_plan_is_edited_in_the_editor(dizuo: Dizuo, asked: str, tmp_path: Path
     assert "The plan stays as it is." in dizuo("run", "plan", asked, "--edit").err
     script.write_text(f"{edits}.replace('check:', 'chek:'), 'utf-8')")
     assert dizuo("run", "plan", asked, "--edit").status == 1
+    script.write_text("import sys; sys.exit(3)")
+    assert "has failed" in dizuo("run", "plan", asked, "--edit").err
+    monkeypatch.setenv("VISUAL", "/no/such/editor")
+    assert "cannot be started" in dizuo("run", "plan", asked, "--edit").err
     assert "○ Ask twice" in dizuo("run", "plan", asked).out
 
 

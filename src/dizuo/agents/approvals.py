@@ -21,7 +21,7 @@ from dizuo.platform.database import Database
 from dizuo.platform.secrets_kept import from_now
 
 ApprovalState = Literal["waiting", "approved", "rejected", "expired", "dropped"]
-ANSWERED: tuple[ApprovalState, ...] = ("approved", "rejected", "expired")
+ALL: tuple[ApprovalState, ...] = get_args(ApprovalState)
 MOST_HOURS = 87_600.0  # ten years
 
 _runs, _steps, _users = schema.runs, schema.run_steps, schema.users
@@ -64,7 +64,7 @@ class Approvals:
         self,
         user_id: int | None = None,
         *,
-        states: Sequence[ApprovalState] = get_args(ApprovalState),
+        states: Sequence[ApprovalState] = ALL,
         run_id: str = "",
         tool: str = "",
         days: int | None = None,

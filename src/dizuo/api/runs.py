@@ -9,6 +9,7 @@ from fastapi import Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
+from dizuo.agents.approvals import MOST_HOURS
 from dizuo.agents.journal import RunStatus
 from dizuo.agents.policy import Policy
 from dizuo.agents.run_tools import RunTool, run_tools
@@ -57,6 +58,9 @@ class NewRun(RequestBody):
     hold: bool = Field(
         False, description="it rests until it is resumed, for files that it is given first: POST /api/runs/ID/files"
     )
+    answer_hours: Annotated[float, Field(ge=0, le=MOST_HOURS)] | None = Field(
+        None, description="how long a question waits, then it counts as refused; 0: for ever; null: as the setting says"
+    )
 
 
 class Said(RequestBody):
@@ -100,6 +104,7 @@ def start_run(new: NewRun, house: TheHouse, user: TheUser) -> Run:
         policy=new.policy,
         user_id=user.id,
         hold=new.hold,
+        answer_hours=new.answer_hours,
     )
 
 

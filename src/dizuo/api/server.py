@@ -11,8 +11,8 @@ from starlette.routing import Match
 from dizuo import __version__
 from dizuo.api import (
     a2a,
-    apps,
     approvals,
+    apps,
     cache,
     completions,
     config,

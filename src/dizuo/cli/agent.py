@@ -54,6 +54,12 @@ def run(
         list[Path] | None,
         typer.Option("--file", metavar="PATH", help=_("A file or folder that it gets a copy of. May repeat.")),
     ] = None,
+    answer_hours: Annotated[
+        float | None,
+        typer.Option(
+            "--answer-hours", min=0, metavar="HOURS", help=_("How long its questions wait for you; 0: for ever.")
+        ),
+    ] = None,
 ) -> None:
     from dizuo.agents.policy import Policy, Rule
     from dizuo.agents.run_files import local_files
@@ -71,6 +77,7 @@ def run(
             policy=Policy(rules=[Rule(tool=one, decision="allow") for one in allow or ()]),
             tools=tool,
             hold=bool(file),
+            answer_hours=answer_hours,
         )
         if file:
             house.run_files.begin(made.id, files)

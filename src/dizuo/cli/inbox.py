@@ -14,7 +14,7 @@ from dizuo.cli.terminal import Terminal
 from dizuo.platform.catalogue import _
 
 if TYPE_CHECKING:
-    from dizuo.agents.approvals import Approval
+    from dizuo.agents.approvals import Approval, ApprovalState
     from dizuo.agents.steps import PlanItem
 
 _STATES = {
@@ -57,17 +57,18 @@ def audit(
     run: Annotated[str, typer.Option("--run", metavar="RUN", help=_("Of this run only."))] = "",
     tool: Annotated[str, typer.Option("--tool", metavar="TOOL", help=_("For this tool only."))] = "",
     state: Annotated[
-        list[Literal["waiting", "approved", "rejected", "expired", "dropped"]] | None,
-        typer.Option("--state", help=_("What came of it. May repeat.")),
+        Literal["waiting", "approved", "rejected", "expired", "dropped"] | None,
+        typer.Option("--state", help=_("What came of it.")),
     ] = None,
     days: Annotated[int | None, typer.Option("--days", min=1, metavar="N", help=_("Of the last N days."))] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, metavar="N", help=_("Most questions to show."))] = 50,
 ) -> None:
+    from dizuo.agents.approvals import ALL
     from dizuo.cli.table import show_table, when
 
     with terminal.house() as house:
-        states = {"states": state} if state else {}
-        found = house.approvals.list(run_id=run, tool=tool, days=days, limit=limit, **states)
+        states: Sequence[ApprovalState] = [state] if state else ALL
+        found = house.approvals.list(states=states, run_id=run, tool=tool, days=days, limit=limit)
     if terminal.as_json:
         _show_json(terminal, found)
         return
@@ -134,8 +135,8 @@ def _edited(terminal: Terminal, items: "Sequence[PlanItem]") -> str | None:
 
     text = plan_text(items)
     while True:
-        edited = typer.edit(text, extension=".yaml")
-        if edited is None or edited == text:
+        edited = _in_editor(text)
+        if edited.strip() in ("", text.strip()):
             return None
         try:
             plan_in(edited)
@@ -148,6 +149,28 @@ def _edited(terminal: Terminal, items: "Sequence[PlanItem]") -> str | None:
             text = edited
         else:
             return edited
+
+
+def _in_editor(text: str) -> str:
+    """The text as it is when the editor is left. Raises UserError where there is none, or it fails."""
+    import os
+    import shlex
+    import subprocess
+    import tempfile
+
+    from dizuo.core.errors import UserError
+
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "plan.yaml")
+        file.write_text(text, "utf-8")
+        try:
+            status = subprocess.run([*shlex.split(editor), str(file)], check=False).returncode
+        except (OSError, ValueError):
+            raise UserError("The editor {editor!r} cannot be started. Name one: EDITOR=nano", editor=editor) from None
+        if status:
+            raise UserError("The editor {editor!r} has failed. Nothing was changed.", editor=editor)
+        return file.read_text("utf-8")
 
 
 def _text_of(file: Path) -> str:
