@@ -67,6 +67,10 @@ def configure_logging(level: str, format: str) -> None:
     for name, least in _QUIET.items():
         logging.getLogger(name).setLevel(max(wanted, least))
     logging.captureWarnings(True)
+    # No line says where in the code it was logged; to find that out costs as much as to write it (logging HOWTO,
+    # "Optimization").
+    logging._srcfile = None  # type: ignore[assignment]
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
 class _Stderr(logging.StreamHandler):  # pyright: ignore[reportMissingTypeArgument]

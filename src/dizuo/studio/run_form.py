@@ -13,7 +13,8 @@ from dizuo.agents.steps import Budget
 from dizuo.core.errors import DizuoError, UserError
 from dizuo.platform.catalogue import _
 from dizuo.studio.dialogs import Problem
-from dizuo.studio.page import FORM_VALUES, Page
+from dizuo.studio.page import Page
+from dizuo.studio.run_pick import VALUES_AND_FILES, PickedFiles
 from dizuo.studio.run_texts import one_line
 
 _BUDGETS = (
@@ -56,6 +57,7 @@ class RunForm:
             with page.el("div", "run-choices"):
                 self._model(models)
                 self._knowledge(bases)
+                self._files = PickedFiles(page)
             with page.el("details"):
                 page.text("summary", "", _("Tools and budgets"))
                 with page.el("div", "stack"):
@@ -65,7 +67,7 @@ class RunForm:
             with page.el("div", "row"), page.el("button", "button primary", type="submit"):
                 page.icon("play")
                 page.text("span", "", _("Start"))
-        page.on(form, "submit", self._start, FORM_VALUES)
+        page.on(form, "submit", self._start, VALUES_AND_FILES)
 
     def _model(self, models: Sequence[str]) -> None:
         """Any that can be asked; a provider may have more than it lists."""
@@ -133,6 +135,7 @@ class RunForm:
     async def _start(self, given: Mapping[str, str]) -> None:
         page = self._page
         self._problem.hide()
+        with_files = given.get("files", "0") != "0"
         try:
             wanted = {name.removeprefix(_TOOL): said for name, said in given.items() if name.startswith(_TOOL) and said}
             rules = [Rule(tool=glob.escape(tool), decision="allow") for tool, said in wanted.items() if said == "allow"]
@@ -145,13 +148,17 @@ class RunForm:
                     knowledge=str(given.get("knowledge", "")),
                     budget=_budget(given),
                     policy=Policy(rules=rules),
+                    hold=with_files,
                     tools=tools,
                 )
             )
         except DizuoError as error:
             self._problem.say(error)
             return
-        page.run("studio.go", f"/runs/{run.id}")
+        if with_files:
+            await self._files.send(run.id, self._problem)
+        else:
+            page.run("studio.go", f"/runs/{run.id}")
 
 
 def _budget(given: Mapping[str, str]) -> Budget:
