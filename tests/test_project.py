@@ -33,7 +33,7 @@ def test_every_dependency_is_pinned() -> None:
 
 
 def test_importing_dizuo_loads_nothing_heavy() -> None:
-    heavy = ["torch", "transformers", "faiss", "nicegui", "markitdown", "dbos", "fastapi", "pandas"]
+    heavy = ["a2a", "torch", "transformers", "faiss", "nicegui", "markitdown", "dbos", "fastapi", "pandas"]
     code = f"import sys, dizuo, dizuo.wiring, dizuo.knowledge.library; print([m for m in {heavy} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "[]"

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,6 +14,7 @@ from a2a.client import Client, ClientConfig, ClientFactory
 from a2a.client.card_resolver import A2ACardResolver
 from a2a.types import (
     CancelTaskRequest,
+    GetExtendedAgentCardRequest,
     GetTaskRequest,
     ListTasksRequest,
     Message,
@@ -28,7 +30,10 @@ from a2a.types import (
 )
 from a2a.utils import errors
 
+from dizuo.agents.policy import Policy, Rule
+from dizuo.agents.steps import UNTRUSTED
 from dizuo.core.events import Event
+from dizuo.wiring import House
 from tests.agents.scripts import ByTurn, call
 from tests.api.conftest import Served, _running, error_of
 
@@ -140,6 +145,17 @@ def test_strangers_learn_little_from_the_card(server: Served) -> None:
 
     assert __version__ not in card.text
     assert card.headers["content-security-policy"].startswith("default-src 'none'")
+
+
+def test_behind_a_proxy_that_speaks_https_the_card_says_so(server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = server.url.removeprefix("http://")
+    with server.client("") as stranger:
+        for public, told in (
+            (f"https://{host}", f"https://{host}/a2a"),
+            ("https://desk.example", f"{server.url}/a2a"),  # it was reached in another way
+        ):
+            monkeypatch.setattr(server.house, "settings", replace(server.house.settings, public_url=public))
+            assert stranger.get("/.well-known/agent-card.json").json()["url"] == told
 
 
 def test_strangers_and_keys_for_looking_only_are_refused(server: Served) -> None:
@@ -382,6 +398,94 @@ def test_a_key_for_some_models_asks_only_where_these_are_among_them(
     limited = key("knowledge/*")
     speak = lambda client: drained(client.send_message(message("Go.")))  # noqa: E731
     assert "may not ask" in refused(server, errors.UnsupportedOperationError, speak, key=limited)
+
+
+# --- apps -----------------------------------------------------------------------------------------------------
+
+
+def test_an_app_is_an_agent_of_its_own(server: Served, think: Callable[..., ByTurn]) -> None:
+    model = think([call("search_knowledge", query="leave")], "Thirty days (handbook.md).")
+    key = server.house.identity.create_key("a2a", server.owner, scopes=["models"], models=["app/researcher/handbook"])[
+        1
+    ]
+    path = "/a2a/researcher/handbook"
+    with server.client(key) as client:
+        card = client.get(path + "/.well-known/agent-card.json").json()
+        assert card["name"] == "Researcher"
+        assert card["supportedInterfaces"][0]["url"] == server.url + path
+        error_of(client.get("/a2a/data-analyst/.well-known/agent-card.json"), 403)
+        error_of(client.get("/a2a/researcher/secrets/.well-known/agent-card.json"), 403)
+    task = sent(server, "How long is the leave?", key, path)
+    assert (task.status.state, answer(task)) == (DONE, "Thirty days (handbook.md).")
+    run = server.house.runs.get(task.id, server.owner.id)
+    assert (run.app, run.knowledge) == ("researcher", "handbook")
+    assert "thirty days" in model.read[-1][-1].content
+    elsewhere = [message("Go."), message("Go.", task_id=task.id)]
+    speak = lambda client: drained(client.send_message(elsewhere[0]))  # noqa: E731
+    assert "may not ask" in refused(server, errors.UnsupportedOperationError, speak, key=key)
+    speak = lambda client: drained(client.send_message(elsewhere[1]))  # noqa: E731
+    refused(server, errors.TaskNotFoundError, speak, key=key)  # it is a task of the app
+
+
+def test_the_card_for_keys_names_the_apps_that_they_may_ask(server: Served) -> None:
+    def skills(key: str) -> dict[str, str]:
+        look = lambda client: client.get_extended_agent_card(GetExtendedAgentCardRequest())  # noqa: E731
+        return {one.id: one.description for one in spoken(server, look, key).skills}
+
+    everything = skills(server.key)
+    assert {"agent", "app/researcher/handbook", "app/data-analyst"} <= set(everything)
+    assert everything["app/researcher/handbook"].endswith(f" It is asked at {server.url}/a2a/researcher/handbook")
+    some = server.house.identity.create_key("a2a", server.owner, scopes=["models"], models=["app/data-analyst"])[1]
+    assert set(skills(some)) == {"agent", "app/data-analyst"}
+
+
+def test_an_app_that_there_is_not_is_told(server: Served, client: httpx.Client) -> None:
+    error_of(client.get("/a2a/nobody/.well-known/agent-card.json"), 404)
+    params = {"message": {"messageId": "m", "role": "ROLE_USER", "parts": [{"text": "Go."}]}}
+    rpc = {"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": params}
+    found = client.post("/a2a/nobody", json=rpc, headers={"A2A-Version": "1.0"}).json()
+    assert "There is no app 'nobody'" in found["error"]["message"]
+
+
+# --- from Dizuo to Dizuo --------------------------------------------------------------------------------------
+
+
+def test_a_run_of_one_instance_asks_the_agent_of_another(
+    server: Served, think: Callable[..., ByTurn], home: Path
+) -> None:
+    think([call("ask_user", question="哪个城市？")], lambda messages: f"{messages[-1].content}：晴。")
+
+    def answered(messages: Any) -> Any:
+        asked = messages[-1].content
+        assert "哪个城市？" in asked
+        assert UNTRUSTED in asked
+        return [call("desk__ask", task=asked.split("Task ")[1].split(":")[0], message="里斯本")]
+
+    with House.open({"DIZUO_HOME": str(home)}) as caller:
+        key = server.house.identity.create_key("their agent", server.owner, scopes=["models"])[1]
+        caller.tool_servers.add("desk", a2a=server.url, headers={"Authorization": f"Bearer {key}"})
+        seen = caller.tool_servers.check("desk")
+        assert seen.problem is None
+        caller.tool_servers.approve("desk", seen.fingerprint)
+        model = ByTurn([call("desk__ask", message="天气如何？")], answered, "There it is sunny.")
+        caller.equipment.chat = lambda _name: model
+        policy = Policy(rules=(Rule(tool="desk__*", decision="allow"),))
+        run = caller.runs.start("Weather?", "scripted/agent", tools=["desk"], policy=policy)
+        asyncio.run(caller.run_worker.advance(run.id))
+        # The first answer is text of others: the second call is asked about, though a rule allows it.
+        [asked] = caller.runs.waiting(run.id)
+        caller.runs.answer(run.id, asked.call_id, "approve")
+        asyncio.run(caller.run_worker.advance(run.id))
+        assert caller.runs.get(run.id).reason == "done"
+        results = [step.result for step in caller.runs.steps(run.id) if step.kind == "tool"]
+    assert [one.failed or one.trusted for one in results] == [False, False]
+    assert results[1].text.endswith(": completed\n里斯本：晴。")
+    assert "input required" in results[0].text
+    [theirs] = [one for one in server.house.runs.list(server.owner.id) if one.goal == "天气如何？"]
+    assert theirs.reason == "done"
+
+
+# --- what is refused ------------------------------------------------------------------------------------------
 
 
 def test_what_is_no_message_is_refused(server: Served, client: httpx.Client) -> None:

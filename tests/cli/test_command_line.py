@@ -16,7 +16,8 @@ Command = Callable[..., Ran]
 
 
 def test_help_loads_nothing_heavy() -> None:
-    heavy = ["torch", "numpy", "sqlalchemy", "faiss", "nicegui", "dbos", "fastapi", "uvicorn", "httpx", "markitdown"]
+    heavy = ["a2a", "torch", "numpy", "sqlalchemy", "faiss", "nicegui", "dbos", "fastapi", "uvicorn", "httpx"]
+    heavy += ["markitdown"]
     code = (
         "import sys; sys.argv = ['dizuo', '--help']\n"
         "from dizuo.cli.main import main\n"

@@ -8,7 +8,6 @@ token goes nowhere else.
 import asyncio
 import hashlib
 import json
-import logging
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing, suppress
@@ -264,6 +263,8 @@ class _Heard:
         for artifact in task.artifacts:
             self._take_artifact(artifact)
         self._take_status(task.status)
+        if self.ended and not self._said and not task.artifacts and task.history:
+            self._said = _text(task.history[-1].parts)  # some answer there only
 
     def _take_status(self, status: Any) -> None:
         from a2a.types import TaskState
@@ -291,7 +292,6 @@ def _parsed(said: Mapping[str, Any]) -> "AgentCard":
     """Blocking: loads the SDK, which takes a second. Raises what protobuf raises for what is no card."""
     from a2a.client.card_resolver import parse_agent_card
 
-    logging.getLogger("a2a").setLevel(logging.WARNING)  # it tells of every card whole
     return parse_agent_card(json.loads(json.dumps(said)))  # a copy: it is changed on the way
 
 

@@ -33,9 +33,11 @@ from fastapi.concurrency import run_in_threadpool
 from dizuo.agents import tasks
 from dizuo.agents.workspace import Workspace
 from dizuo.api import a2a_tasks
+from dizuo.api.a2a import base_url
 from dizuo.api.a2a_cards import extended_card
 from dizuo.api.auth import Caller
 from dizuo.core.errors import DizuoError, NotFound
+from dizuo.platform import schema
 from dizuo.wiring import House
 
 _T = TypeVar("_T")
@@ -49,7 +51,6 @@ logger = logging.getLogger(__name__)
 @cache
 def dispatcher() -> JsonRpcDispatcher:
     """Takes requests that are signed in already."""
-    logging.getLogger("a2a").setLevel(logging.CRITICAL)  # it tells of every wrong request, with a stack
     return JsonRpcDispatcher(_Handler(), _Contexts(), enable_v0_3_compat=True)
 
 
@@ -210,9 +211,8 @@ class _Handler(RequestHandler):
 
     async def on_get_extended_agent_card(self, params: Any, context: ServerCallContext) -> AgentCard:
         call = _Call(context)
-        return await call.do(
-            extended_card, call.house, str(call.request.base_url), call.asker.app, call.asker.knowledge
-        )
+        base = base_url(call.request, call.house)
+        return await call.do(extended_card, call.house, base, call.asker.app, call.asker.knowledge)
 
     @staticmethod
     async def _rested(call: _Call, task: tasks.Task) -> tasks.Task:
@@ -222,7 +222,7 @@ class _Handler(RequestHandler):
             if await call.request.is_disconnected():
                 break
             await asyncio.sleep(_POLL_S)
-            task = await call.get(task.run.id, len(task.steps))
+            task = await call.get(task.run.id, schema.LARGEST)
         return await call.get(task.run.id)
 
     # What is not offered.

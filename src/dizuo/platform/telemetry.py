@@ -29,6 +29,7 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 # What libraries tell at these levels is of use to those who write them.
 _QUIET = {
+    "a2a": logging.CRITICAL,  # every wrong request of others, with a stack
     "alembic": logging.WARNING,
     "asyncio": logging.WARNING,
     "dbos": logging.WARNING,
