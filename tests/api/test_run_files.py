@@ -100,6 +100,16 @@ def test_files_are_given_and_the_run_is_told(agent: httpx.Client, run: str) -> N
     assert agent.get(f"/api/runs/{run}/files/sales.csv").content == b"a\n1\n"
 
 
+def test_a_run_that_is_held_begins_when_it_has_its_files(agent: httpx.Client, server: Served) -> None:
+    body = {"goal": "Draw.", "model": "scripted/agent", "tools": ["draw_chart"], "hold": True}
+    made = agent.post("/api/runs", json=body).json()
+    assert made["status"] == "paused"
+    assert give(agent, made["id"], ("a.txt", b"x")).json()["status"] == "paused"
+    assert [one["kind"] for one in texts(agent, made["id"])] == ["started", "steered"]
+    agent.post(f"/api/runs/{made['id']}/resume")
+    until(lambda: server.house.runs.get(made["id"]).status == "waiting")
+
+
 def test_no_path_leads_out(agent: httpx.Client, run: str, server: Served) -> None:
     for name in ("../x", "/etc/x", "a/../../x", "a\\b", "\u202egnp.exe"):
         error_of(give(agent, run, (name, b"x")), 400)

@@ -119,6 +119,33 @@ def test_what_was_made_stands_with_the_answer_and_in_the_replay(visit: Visit, ag
     assert page.locator("#files").get_by_text("Give it files").is_hidden()
 
 
+def begun(visit: Visit, *files: dict[str, Any]) -> Any:
+    """The form, filled in and sent with these files."""
+    page = visit.page("/runs")
+    page.fill("#goal", "Look at my files.")
+    page.fill("#run-model", "painter/x")
+    page.set_input_files("#run-files", list(files))
+    page.get_by_role("button", name="Start").click()
+    return page
+
+
+def test_files_go_along_with_the_goal(visit: Visit, agent: Studio) -> None:
+    page = begun(visit, {"name": "数 据.csv", "mimeType": "text/csv", "buffer": b"a\n1\n"})
+    page.locator("h1", has_text="Look at my files.").wait_for()
+    page.locator("#files").get_by_role("link", name="数 据.csv").wait_for()
+    [run] = agent.house.runs.list(limit=1)
+    said = [step.kind for step in agent.house.runs.steps(run.id)][:2]
+    assert said == ["started", "steered"], "it has begun when its files were there"
+
+
+def test_files_that_cannot_be_given_leave_no_run_at_work(visit: Visit, agent: Studio) -> None:
+    twice = {"name": "a.txt", "mimeType": "text/plain", "buffer": b"x"}
+    page = begun(visit, twice, twice)
+    page.locator("#run-form").get_by_role("alert").filter(has_text="could not be given").wait_for()
+    [run] = agent.house.runs.list(limit=1)
+    assert (run.status, run.reason) == ("ended", "cancelled")
+
+
 @pytest.mark.parametrize(("theme", "locale", "size"), [("light", "en-US", (1280, 800)), ("dark", "zh-CN", (375, 740))])
 def test_the_page_holds_its_files_at_any_width(
     visit: Visit, run: Run, theme: str, locale: str, size: tuple[int, int]

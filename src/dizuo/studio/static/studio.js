@@ -265,6 +265,18 @@ const studio = (() => {
     tell(true);
   }
 
+  // The files that were picked in a field; the page hears how that ended.
+  async function sendPicked(id, url) {
+    const files = [...document.getElementById(id).files].map((file) => [file, file.name]);
+    let answer = { ok: true, message: "" };
+    for (const batch of batches(files)) {
+      answer = await post(url, batch, () => {});
+      upload = null;
+      if (!answer.ok) break;
+    }
+    emitEvent("studio_picked", answer);
+  }
+
   // --- listeners: on the document, so that it does not matter when an element comes or goes --------------------
 
   document.addEventListener("click", (event) => {
@@ -361,5 +373,5 @@ const studio = (() => {
     if (question && matchMedia("(hover: hover)").matches) question.focus();
   });
 
-  return { remember, open, close, go, address, focus, reveal, toTop, fill, select, raise, refocus, plain, keepUp, showPanel, hidePanel, showMark };
+  return { remember, open, close, go, address, focus, reveal, toTop, fill, select, raise, refocus, plain, keepUp, showPanel, hidePanel, showMark, sendPicked };
 })();
