@@ -152,7 +152,7 @@ def test_what_another_app_answers_is_the_result_of_the_call_and_what_it_used_cou
     assert desk.started(child.id).above == ("",)
     assert desk.end(run.id).text == "It is 42."
     kinds = [one.kind for one in desk.runs.steps(run.id)]
-    assert kinds == ["started", "model", "tool_started", "child_started", "child", "model", "ended"]
+    assert kinds == ["started", "model", "child_started", "child", "model", "ended"]
     state = desk.state(run.id)
     assert (state.model_calls, state.tokens, state.tool_calls) == (2 + 2, 4 * 15, 1 + 1)
     assert state.seconds > desk.state(child.id).seconds
@@ -242,6 +242,7 @@ def test_what_a_child_asks_the_run_above_waits_for(desk: Desk) -> None:
     [asked] = desk.runs.asking(run.id)
     assert (asked.run_id, asked.step.name) == (helper.id, "send")
     assert desk.runs.waiting(run.id) == []
+    assert desk.runs.count_waiting(desk.house.identity.owner().id) == 1, "one question, one that waits"
     with pytest.raises(Conflict, match=helper.id):
         desk.runs.resume(run.id)
     desk.open()

@@ -36,7 +36,7 @@ def told(server: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
     (folder / "clerk.yaml").write_text(CLERK, "utf-8")
     asks = CLERK.replace("name: clerk", "name: seeker\nknowledge: ask")
     (folder / "seeker.yaml").write_text(asks, "utf-8")
-    (folder / "broken.yaml").write_text("name: broken\ncolour: red\n", "utf-8")
+    (folder / "broken.yaml").write_text("name: broken\n", "utf-8")
 
     def tell(*replies: Any) -> ByTurn:
         model = replies[0] if isinstance(replies[0], ByTurn) else ByTurn(*replies)

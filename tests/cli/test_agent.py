@@ -79,7 +79,7 @@ def test_apps_are_listed_shown_and_run(dizuo: Dizuo, as_told: Callable[..., None
     assert "steps 7" in shown
     assert "名称" not in shown
     assert "标题: 文员" in dizuo("agent", "show", "clerk", "--language", "zh").out.replace("：", ": ")
-    assert "name is missing" in dizuo("agent", "show", "broken").out
+    assert "there is no key 'colour'" in dizuo("agent", "show", "broken").out
     assert dizuo("agent", "show", "nobody").status == 1
     assert started(dizuo, "--app", "clerk", "--tokens", "1000").status == 0
     run = the_run(dizuo)

@@ -54,7 +54,8 @@ def _tool(name: str, state: State, find: Callable[[str], Setup], begin: Begin) -
         does = ""
     said = f"Gives a task to another agent, and gives its answer. {does}".strip()
     said += "\nSay in the task all that it must know: it sees nothing of what you have seen."
-    return replace(tool(name=tool_name(name), effect="own", idempotent=True)(ask), description=said)
+    # It only looks, as far as this run goes: what the other may change it asks about itself.
+    return replace(tool(name=tool_name(name), idempotent=True)(ask), description=said)
 
 
 def _share(state: State, wanted: Budget) -> Budget | None:

@@ -219,8 +219,11 @@ class Runs:
         return used
 
     def count_waiting(self, user_id: int) -> int:
-        """How many of a user's runs wait for people."""
-        found = sa.select(sa.func.count()).where(_runs.c.user_id == user_id, _runs.c.status == "waiting")
+        """How many of a user's runs wait for people, but for those that only wait for one that they have called."""
+        child = _runs.alias()
+        called = sa.exists().where(child.c.parent_id == _runs.c.id, child.c.status == "waiting")
+        waiting = (_runs.c.user_id == user_id, _runs.c.status == "waiting")
+        found = sa.select(sa.func.count()).where(*waiting, ~called)
         with self._database.read() as connection:
             return connection.scalar(found) or 0
 

@@ -212,10 +212,12 @@ def _mapping(file: Path) -> Mapping[str, Any]:
 
 
 class _Faults:
-    """What pydantic found, in words of the catalogue: the first fault, by its key."""
+    """What pydantic found, in words of the catalogue: one fault, by its key. A key that there is not comes first: where
+    another is missing, it was meant."""
 
     def __init__(self, error: ValidationError) -> None:
-        self._first = error.errors(include_url=False)[0]
+        found = error.errors(include_url=False)
+        self._first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
 
     def note(self) -> Note:
         key = ".".join(str(part) for part in self._first["loc"])

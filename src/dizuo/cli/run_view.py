@@ -10,7 +10,7 @@ from dizuo.cli.terminal import INTERRUPTED, Terminal, clean
 from dizuo.platform.catalogue import _
 
 if TYPE_CHECKING:
-    from dizuo.agents.runs import Run
+    from dizuo.agents.runs import Asked, Run
     from dizuo.agents.state import State
     from dizuo.agents.steps import ApprovalAsked, PlanItem, Step
     from dizuo.wiring import House
@@ -44,7 +44,7 @@ def follow(terminal: Terminal, house: "House", run_id: str, seen: "Sequence[Step
     state = State(seen)
     try:
         _grow(terminal, house, run_id, state)
-        while terminal.is_interactive() and state.waiting and ask_now(terminal, house, run_id, state.waiting):
+        while terminal.is_interactive() and (asking := house.runs.asking(run_id)) and ask_now(terminal, house, asking):
             _grow(terminal, house, run_id, state)
     except KeyboardInterrupt:
         _say_how_to_come_back(terminal, house, run_id)
@@ -53,7 +53,7 @@ def follow(terminal: Terminal, house: "House", run_id: str, seen: "Sequence[Step
     if terminal.as_json:
         show_json(terminal, found, house.runs.steps(run_id))
     elif found.status != "ended":
-        say_what_waits(terminal, found, state.waiting)
+        say_what_waits(terminal, house.runs.asking(run_id))
     if found.status == "ended" and found.reason != "done":
         raise typer.Exit(1)
 
@@ -68,7 +68,7 @@ def show(terminal: Terminal, house: "House", run: "Run", steps: "Sequence[Step]"
         _show_step(terminal, house, run.id, state, step)
     if state.ended is None:
         terminal.show(f"{status_of(terminal, run)} · {_used(terminal, house, state)}", style="dim")
-        say_what_waits(terminal, run, state.waiting)
+        say_what_waits(terminal, house.runs.asking(run.id))
 
 
 def show_json(terminal: Terminal, run: "Run", steps: "Sequence[Step]") -> None:
@@ -82,22 +82,22 @@ def status_of(terminal: Terminal, run: "Run") -> str:
     return terminal.t(known)
 
 
-def say_what_waits(terminal: Terminal, run: "Run", waiting: "Sequence[ApprovalAsked]") -> None:
-    """What people are asked, and the command that answers."""
-    for one in waiting:
-        terminal.show(_question(terminal, one), style="yellow")
-        _say_until(terminal, one)
-    if waiting:
-        terminal.say(terminal.t("Answer with: dizuo run answer {id} approve|reject --reason TEXT", id=run.id))
+def say_what_waits(terminal: Terminal, asking: "Sequence[Asked]") -> None:
+    """What people are asked, and the commands that answer."""
+    for one in asking:
+        terminal.show(_question(terminal, one.step), style="yellow")
+        _say_until(terminal, one.step)
+    for run_id in dict.fromkeys(one.run_id for one in asking):
+        terminal.say(terminal.t("Answer with: dizuo run answer {id} approve|reject --reason TEXT", id=run_id))
 
 
 # --- asking ---------------------------------------------------------------------------------------------------
 
 
-def ask_now(terminal: Terminal, house: "House", run_id: str, waiting: "Sequence[ApprovalAsked]") -> bool:
+def ask_now(terminal: Terminal, house: "House", asking: "Sequence[Asked]") -> bool:
     """Asks whoever sits there. False where they leave it for later."""
     try:
-        return all(_ask(terminal, house, run_id, one) for one in waiting)
+        return all(_ask(terminal, house, one.run_id, one.step) for one in asking)
     except typer.Abort:  # Ctrl-C or the end of the input
         terminal.say("")
         return False
@@ -208,9 +208,9 @@ def _show_step(terminal: Terminal, house: "House", run_id: str, state: "State", 
         terminal.show(f"{state.number:>3} {_BRANCH} {_indented(text)}", style=style)
 
     match step:
-        case steps.Started(goal=goal, model=model):
+        case steps.Started(goal=goal, model=model, app=app):
             terminal.show(goal, style="bold")
-            terminal.show(f"{model} · {run_id}", style="dim")
+            terminal.show(" · ".join([*([f"app/{app}"] if app else []), model, run_id]), style="dim")
         case steps.Steered(text=text):
             branch(f"{t('You')}: {text}")
         case steps.ModelCalled(text=text, calls=calls):
@@ -223,6 +223,8 @@ def _show_step(terminal: Terminal, house: "House", run_id: str, state: "State", 
             told = "" if result.trusted else t("(text of others) ")
             terminal.show(f"    {_STEM}   {told}{_short(result.text)}", style="red" if result.failed else "")
             show_made(terminal, house, run_id, result.artifacts, _STEM)
+        case steps.ChildStarted(run_id=child):
+            branch(t("Another app is at work on it: dizuo run show {id}", id=child), style="dim")
         case steps.PlanChanged(items=items, by=by):
             branch(t("Plan changed by you") if by == "person" else t("Plan"))
             show_plan(terminal, items)

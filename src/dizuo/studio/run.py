@@ -14,6 +14,7 @@ from starlette.requests import Request
 from dizuo.agents.runs import Run
 from dizuo.agents.state import State
 from dizuo.agents.steps import Ended, Step
+from dizuo.apps.launch import called
 from dizuo.core.errors import NotFound
 from dizuo.platform.catalogue import _
 from dizuo.studio.dialogs import Confirm, form_dialog
@@ -53,6 +54,7 @@ class _RunPage:
         self._state = State()
         self._seen_s = time.monotonic()  # when the last step was seen
         self._state_shown: tuple[str, str] | None = None
+        self._asks_elsewhere = ""  # a run that was called and waits for an answer
         self._made = Artifacts(page, run.id)
         self._looking = asyncio.Lock()
         self._timer: ui.timer | None = None
@@ -99,11 +101,16 @@ class _RunPage:
                 page.el("h1", "run-goal", one_line(run.goal, _TITLE_CHARACTERS))
                 with page.el("p", "row run-facts"):
                     self._badge = page.el("span", "badge", role="status")
+                    if run.app:
+                        page.el("span", "strong", called(run.app))
                     page.el("span", "muted", run.model)
                     if run.knowledge:
                         page.el("a", "", run.knowledge, href=f"/knowledge/{quote(run.knowledge, safe='')}")
                     page.text("span", "muted small", "{when}", when=lambda: page.when(run.created_at))
                     page.el("code", "muted small", run.id)
+                    if run.parent_id:
+                        link = page.text("a", "small", _("called by another run"))
+                        link.props["href"] = f"/runs/{quote(run.parent_id, safe='')}"
                     if run.forked_from:
                         link = page.text("a", "small", _("forked from another run"))
                         link.props["href"] = f"/runs/{quote(run.forked_from, safe='')}"
@@ -163,6 +170,9 @@ class _RunPage:
         async with self._looking:
             run = await asyncio.to_thread(runs.get, self.run.id, page.user.id)
             steps = await asyncio.to_thread(runs.steps, self.run.id, len(self._all))
+            # A run that it has called may ask as well: that is answered there.
+            asking = await asyncio.to_thread(runs.asking, self.run.id) if run.status == "waiting" else ()
+            self._asks_elsewhere = next((one.run_id for one in asking if one.run_id != run.id), "")
             if page.client.is_deleted:
                 return
             self.run = run
@@ -202,7 +212,9 @@ class _RunPage:
             if state.ended is not None:
                 self._show_end(state.ended)
         self._resume.props["disabled"] = bool(waiting)
-        self._waits.props["hidden"] = not waiting
+        self._waits.props["hidden"] = not waiting and not self._asks_elsewhere
+        if self._asks_elsewhere and not waiting:
+            self._question.props["href"] = f"/runs/{quote(self._asks_elsewhere, safe='')}"
         if waiting:
             asked = next(n for n in range(len(self._all), 0, -1) if self._all[n - 1] == waiting[0])
             self._question.props["href"] = f"#step-{asked}"

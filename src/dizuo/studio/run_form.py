@@ -1,19 +1,22 @@
-"""The form that gives an agent a goal."""
+"""The form that gives a goal to an agent, or to an app."""
 
 import asyncio
 import glob
 from collections.abc import Mapping, Sequence
 
+from nicegui.element import Element
 from pydantic import ValidationError
 
 from dizuo.agents.policy import Policy, Rule
 from dizuo.agents.run_tools import RunTool, run_tools
 from dizuo.agents.runs import MOST_GOAL_CHARACTERS
 from dizuo.agents.steps import Budget
+from dizuo.apps.app import ASK, App, FoundApp
 from dizuo.core.errors import DizuoError, UserError
 from dizuo.platform.catalogue import _
 from dizuo.studio.dialogs import Problem
 from dizuo.studio.page import Page
+from dizuo.studio.run_app import AppChoice
 from dizuo.studio.run_pick import VALUES_AND_FILES, PickedFiles
 from dizuo.studio.run_texts import one_line
 
@@ -29,10 +32,13 @@ _ANSWERS = {"": _("no"), "ask": _("yes, and it asks each time"), "allow": _("yes
 
 
 class RunForm:
-    """A goal, the model that thinks, the knowledge base that may be searched, budgets, tools that need no approval."""
+    """An app or none, a goal, the model that thinks, the knowledge base that may be searched, budgets, tools that need
+    no approval."""
 
     def __init__(self, page: Page) -> None:
         self._page = page
+        self._usual_model = ""
+        self._budget_fields: dict[str, Element] = {}
         self._place = page.el("div")
         self._had: set[str] = set()  # tools that every run has
 
@@ -42,13 +48,18 @@ class RunForm:
         listed = await asyncio.to_thread(house.gateway.list)
         bases = await asyncio.to_thread(house.library.list)
         tools = await asyncio.to_thread(run_tools, house.equipment, self._page.user.id)
+        apps = await asyncio.to_thread(house.apps.list)
         models = [one.name for one in listed if one.kind == "chat" and not one.problem]
         with self._place:
-            self._build(models, [one.name for one in bases], [one for one in tools if one.asks or not one.given])
+            shown = [one for one in tools if one.asks or not one.given]
+            self._build(apps, models, [one.name for one in bases], shown)
 
-    def _build(self, models: Sequence[str], bases: Sequence[str], choices: Sequence[RunTool]) -> None:
+    def _build(
+        self, apps: Sequence[FoundApp], models: Sequence[str], bases: Sequence[str], choices: Sequence[RunTool]
+    ) -> None:
         page = self._page
         with page.el("form", "card stack", id="run-form") as form:
+            self._app = AppChoice(page, apps, self._fill)
             with page.el("div"):
                 page.text("label", "label", _("Goal")).props["for"] = "goal"
                 area = page.el("textarea", "field plain", id="goal", name="goal", rows="3", required=True)
@@ -85,9 +96,18 @@ class RunForm:
                     page.text("span", "", _("No model that chats is listed yet. Name one of a provider that you have."))
                     page.el("span", "", " ")
                     page.text("a", "", _("Add a provider")).props["href"] = "/models/providers"
-        usual = page.house.settings.model or (models[0] if models else "")
-        if usual:
-            page.run("studio.select", "run-model", usual)
+        self._usual_model = page.house.settings.model or (models[0] if models else "")
+        if self._usual_model:
+            page.run("studio.select", "run-model", self._usual_model)
+
+    def _fill(self, app: App | None) -> None:
+        """Puts into the fields what an app has: to be seen, and to be changed."""
+        page = self._page
+        page.run("studio.select", "run-model", (app.model if app else "") or self._usual_model)
+        page.run("studio.select", "run-knowledge", app.knowledge if app and app.knowledge != ASK else "")
+        usual = app.budget if app else Budget()
+        for name, field in self._budget_fields.items():
+            field.props["placeholder"] = f"{getattr(usual, name):g}"
 
     def _knowledge(self, bases: Sequence[str]) -> None:
         page = self._page
@@ -108,6 +128,7 @@ class RunForm:
                         page.text("label", "label small", label).props["for"] = f"run-{name}"
                         field = page.el("input", "field", id=f"run-{name}", name=name, type="number", min="0")
                         field.props.update({"step": step, "placeholder": f"{getattr(usual, name):g}"})
+                        self._budget_fields[name] = field
 
     def _tools(self, choices: Sequence[RunTool]) -> None:
         """What it gets beside its own, and what it may do with that without asking."""
@@ -140,16 +161,18 @@ class RunForm:
             wanted = {name.removeprefix(_TOOL): said for name, said in given.items() if name.startswith(_TOOL) and said}
             rules = [Rule(tool=glob.escape(tool), decision="allow") for tool, said in wanted.items() if said == "allow"]
             tools = [tool for tool in wanted if tool not in self._had]
+            app = self._app.chosen
             run = await asyncio.to_thread(
-                lambda: page.house.runs.start(
+                lambda: page.house.launcher.start(
                     str(given.get("goal", "")),
-                    str(given.get("model", "")),
+                    app=app.name if app else "",
+                    model=str(given.get("model", "")),
                     user_id=page.user.id,
                     knowledge=str(given.get("knowledge", "")),
                     budget=_budget(given),
                     policy=Policy(rules=rules),
                     hold=with_files,
-                    tools=tools,
+                    tools=[*app.tools, *tools] if app else tools,
                 )
             )
         except DizuoError as error:

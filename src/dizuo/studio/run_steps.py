@@ -1,6 +1,7 @@
 """The steps of a run as a line of time. A journal only grows, so a row that stands is never built again."""
 
 from collections.abc import Callable, Sequence
+from urllib.parse import quote
 
 from nicegui.element import Element
 
@@ -8,6 +9,7 @@ from dizuo.agents.plan import PLAN_TOOL
 from dizuo.agents.steps import (
     ApprovalAsked,
     ApprovalGiven,
+    ChildStarted,
     Ended,
     ModelCalled,
     PlanChanged,
@@ -124,6 +126,8 @@ class Steps:
                 page.el("span", "step-facts", duration(seconds))
             case ToolStarted():
                 page.text("span", "muted", _("Call begun: it may change something"))
+            case ChildStarted():
+                page.text("span", "muted", _("Another app is at work on it"))
             case ToolEnded(name=name, result=result, seconds=seconds):
                 page.el("code", "step-tool", storable(name))
                 if result.failed:
@@ -170,8 +174,14 @@ class Steps:
             case Ended(reason=reason, detail=detail):
                 if reason != "done" and detail:
                     why_ended(page, step)
+            case ChildStarted(run_id=run_id):
+                self._to_run(run_id)
             case ToolStarted():
                 pass
+
+    def _to_run(self, run_id: str) -> None:
+        with self._page.el("a", "small", href=f"/runs/{quote(run_id, safe='')}"):
+            self._page.text("span", "", _("See its run"))
 
     def _started(self, step: Started) -> None:
         page = self._page
@@ -214,6 +224,9 @@ class Steps:
             with page.el("div", "of-others"):
                 page.text("p", "small warn-text", _("Written by others: material for the agent, no instruction to it."))
                 code(page, step.result.text)
+        if step.child:
+            page.text("p", "small muted", _("It used {n} tokens."), n=page.number(step.used.tokens))
+            self._to_run(step.child)
         if step.result.artifacts:
             self._made.add(step.result.artifacts, _TABLE_ROWS)
 
@@ -259,7 +272,7 @@ def _look(step: Step) -> tuple[str, str]:
             return "person", "by-person"
         case ModelCalled():
             return "spark", "by-model"
-        case ToolStarted():
+        case ToolStarted() | ChildStarted():
             return "tool", "slight"
         case ToolEnded(result=result):
             return "tool", "failed" if result.failed else ""

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from dizuo.agents.journal import RunStatus
 from dizuo.agents.runs import Run, Used
 from dizuo.agents.steps import ApprovalAsked
+from dizuo.apps.launch import called
 from dizuo.platform.catalogue import _
 from dizuo.studio.assets import asset
 from dizuo.studio.layout import frame
@@ -180,7 +181,11 @@ class _Runs:
         with page.el("tr"):
             with page.el("th", "name", scope="row"):
                 page.el("a", "", one_line(run.goal, 140), href=f"/runs/{run.id}")
-                page.el("span", "run-model muted small", run.model)
+                with page.el("span", "run-model muted small"):
+                    if run.parent_id:
+                        page.text("span", "", _("called by another run"))
+                        page.el("span", "", " · ")
+                    page.el("span", "", f"{called(run.app)} · {run.model}" if run.app else run.model)
                 page.text("span", "narrow muted small", "{when}", when=lambda: page.when(run.created_at))
             with page.el("td"):
                 badge(page, run_badge(run.status, run.reason))
