@@ -32,6 +32,7 @@ from a2a.utils import errors
 
 from dizuo.agents.policy import Policy, Rule
 from dizuo.agents.steps import UNTRUSTED
+from dizuo.core.errors import Conflict
 from dizuo.core.events import Event
 from dizuo.wiring import House
 from tests.agents.scripts import ByTurn, call
@@ -249,6 +250,8 @@ def test_it_asks_back_and_a_message_answers(server: Served, think: Callable[...,
     task = sent(server, "里斯本", task_id=first.id, context_id=first.context_id)
     assert (task.id, task.status.state, answer(task)) == (first.id, DONE, "In 里斯本.")
     assert [one.parts[0].text for one in task.history] == ["Weather?", "Which town?", "里斯本", "In 里斯本."]
+    [given] = [step for step in server.house.runs.steps(task.id) if step.kind == "answered"]
+    assert given.by == "agent"
     late = message("And now?", task_id=first.id)
     told = refused(server, errors.UnsupportedOperationError, lambda client: drained(client.send_message(late)))
     assert "has ended" in told
@@ -268,6 +271,8 @@ def test_an_approval_is_not_given_by_an_agent(server: Served, think: Callable[..
         assert "No message does that" in told
     [asked] = server.house.runs.waiting(task.id)
     assert (asked.name, asked.why) == ("fetch_page", "effect")
+    with pytest.raises(Conflict):
+        server.house.runs.answer(task.id, asked.call_id, "approve", by="agent")
     assert got(server, task.id).status.state == WAITING
 
     async def watched(client: Client) -> list[StreamResponse]:
@@ -283,9 +288,10 @@ def test_an_approval_is_not_given_by_an_agent(server: Served, think: Callable[..
 
 
 def sent_with_page(server: Served) -> Task:
-    """A task whose run may fetch pages, as that of an app may."""
+    """A task whose run may fetch pages without asking, as that of an app may."""
     start = server.house.tasks._start
-    server.house.tasks._start = lambda goal, **how: start(goal, **{**how, "tools": ["fetch_page"]})
+    allowed = Policy(rules=(Rule(tool="fetch_page", decision="allow"),))  # a user's wish, and not an agent's
+    server.house.tasks._start = lambda goal, **how: start(goal, **how, tools=["fetch_page"], policy=allowed)
     try:
         return sent(server, "Fetch it.")
     finally:

@@ -115,7 +115,7 @@ class Runs:
         policy: Policy | None = None,
         tools: Sequence[str] = (),
         answer_hours: float | None = None,
-        remembers: bool = True,
+        for_others: bool = False,
         app: str = "",
         instructions: str = "",
         earlier: Sequence[Message] = (),
@@ -123,9 +123,10 @@ class Runs:
     ) -> Run:
         """Accepts a goal; when this returns the run is safe, and some worker will advance it. `tools`: names in the
         toolbox that it may use, besides those that every agent has. `answer_hours`: how long its questions wait for
-        people; 0 for ever, None as is usual here. `app`: the app that it is a run of, with its own `instructions`;
-        `earlier`: the conversation before the goal. `remembers`: whether it may use what the user's runs keep. `hold`:
-        it rests until it is resumed, such as for files that it is to be given first.
+        people; 0 for ever, None as is usual here. `for_others`: an agent of others asks; the run neither reads nor
+        leaves memories, and what reaches beyond it is asked about whatever a rule allows. `app`: the app that it is a
+        run of, with its own `instructions`; `earlier`: the conversation before the goal. `hold`: it rests until it is
+        resumed, such as for files that it is to be given first.
 
         Raises UserError for an empty goal, NotFound for a tool, and what the equipment raises for a model or a
         knowledge base that there is not.
@@ -138,8 +139,8 @@ class Runs:
         usual = budget or Budget()
         setup = Setup(model, instructions, knowledge, tools, policy or Policy(), usual, app)
         hours = min(MOST_HOURS, self._answer_hours if answer_hours is None else answer_hours)
-        started = self._started(goal, setup, user_id if remembers else None).model_copy(
-            update={"answer_hours": hours, "earlier": tuple(earlier)}
+        started = self._started(goal, setup, None if for_others else user_id).model_copy(
+            update={"answer_hours": hours, "earlier": tuple(earlier), "told_by_others": for_others}
         )
         for name in started.apps:
             self._equipment.app(name, model, knowledge)
@@ -260,14 +261,15 @@ class Runs:
         arguments: str | None = None,
         reason: str = "",
         user_id: int | None = None,
+        by: Literal["person", "agent"] = "person",
     ) -> Run:
         """Answers what a call waits for. `arguments` replace those of the model, `reason` is read by it (and is the
-        answer to a question). Raises NotFound, Conflict where nothing waits, ToolArgumentsError for arguments that do
-        not fit.
+        answer to a question, which alone an agent of others may answer). Raises NotFound, Conflict where nothing waits,
+        ToolArgumentsError for arguments that do not fit.
         """
         row = find_row(self._database, run_id, user_id)
         asked = next((one for one in self.waiting(run_id) if one.call_id == call_id), None)
-        if asked is None:
+        if asked is None or (by == "agent" and asked.why != "question"):
             raise not_asked(run_id, call_id)
         if arguments is not None:
             own = self._equipment.own(row.knowledge, row.user_id, run_id)
@@ -276,7 +278,9 @@ class Runs:
             if known is None:
                 raise ToolArgumentsError("There is no tool {tool!r} any more.", tool=asked.name)
             known.checked(arguments)
-        given = ApprovalGiven(call_id=call_id, decision=decision, arguments=arguments, reason=reason, user_id=user_id)
+        given = ApprovalGiven(
+            call_id=call_id, decision=decision, arguments=arguments, reason=reason, user_id=user_id, by=by
+        )
         with self._database.write() as connection:
             settle(connection, run_id, given)
         self.advance_soon(run_id, row.user_id)

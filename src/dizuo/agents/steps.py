@@ -57,7 +57,7 @@ class Started(Noun):
     app: str = ""  # the app that it is a run of, or ""
     above: tuple[str, ...] = ()  # the apps of the runs that led to it, the outermost first
     earlier: tuple[Message, ...] = ()  # the conversation before the goal
-    told_by_others: bool = False  # the goal comes of a run that had read text of others
+    told_by_others: bool = False  # the goal comes of a run that had read text of others, or of an agent of others
     answer_hours: float = 0.0  # how long a question waits for people; 0: for ever
 
     def messages(self) -> list[Message]:
@@ -172,7 +172,7 @@ class ApprovalGiven(Noun):
     arguments: str | None = None
     reason: str = ""
     user_id: int | None = None
-    by: Literal["person", "timeout"] = "person"
+    by: Literal["person", "agent", "timeout"] = "person"  # agent: one of others, that asked for the run
     inherited: bool = False  # said in the run that this one was forked from
 
     def messages(self) -> list[Message]:

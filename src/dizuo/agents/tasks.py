@@ -1,8 +1,9 @@
 """Tasks: runs that agents of others ask for (Agent2Agent), and what those may see of them and say to them.
 
 A task is a run of the user whose key asked; with another key it is not found. Whoever asked may answer what the run
-asks back. Whether it may do something is never theirs to say: that waits for a person. Nothing that the user's runs
-remember is read for them, and nothing of theirs is remembered.
+asks back. Whether it may do something is never theirs to say: that waits for a person, also where a rule allows it,
+since the wish is not the user's own. Nothing that the user's runs remember is read for them, and nothing of theirs is
+remembered.
 """
 
 from collections.abc import Callable, Sequence
@@ -108,7 +109,7 @@ class Tasks:
             knowledge=asker.knowledge,
             user_id=asker.user_id,
             earlier=_conversation(self._runs.steps(before[0].id)) if before else (),
-            remembers=False,
+            for_others=True,
         )
         with self._database.write() as connection:
             connection.execute(_tasks.insert().values({"run_id": run.id, "context_id": context_id or run.id}))
@@ -125,7 +126,7 @@ class Tasks:
         question = next((one for one in task.waiting if one.step.why == "question"), None)
         if question is not None:
             call_id = question.step.call_id
-            self._runs.answer(question.run_id, call_id, "approve", reason=text, user_id=asker.user_id)
+            self._runs.answer(question.run_id, call_id, "approve", reason=text, user_id=asker.user_id, by="agent")
         elif run.status == "waiting":
             raise Conflict(
                 "The task {id} waits until a person approves what it wants to do. No message does that.", id=run.id

@@ -43,14 +43,14 @@ class Launcher:
         policy: Policy | None = None,
         user_id: int | None = None,
         answer_hours: float | None = None,
-        remembers: bool = True,
+        for_others: bool = False,
         earlier: Sequence[Message] = (),
         hold: bool = False,
     ) -> Run:
         """Accepts a goal, of an app where one is named. What is named besides takes the place of what the app has: the
         model, the knowledge base, the tools, each part of the budget that is set. Rules of `policy` come before the
-        app's, and allow nothing that these deny. `remembers`: whether it may use what the user's runs keep. `hold`: it
-        rests until it is resumed.
+        app's, and allow nothing that these deny. `for_others`: an agent of others asks. `hold`: it rests
+        until it is resumed.
 
         Raises what `Runs.start` and `Apps.get` raise, NotAllowed for a key that may not ask the app or the model,
         TooMany where a limit is reached, and UserError where no model is set or the app needs a knowledge base that is
@@ -86,7 +86,7 @@ class Launcher:
             policy=setup.policy,
             tools=setup.tools,
             answer_hours=answer_hours,
-            remembers=remembers,
+            for_others=for_others,
             app=setup.app,
             instructions=setup.instructions,
             earlier=earlier,
