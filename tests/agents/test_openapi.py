@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -86,7 +87,11 @@ def requested(
     tool: ListedTool, base: str = "https://pets.example/v1", **arguments: Any
 ) -> tuple[str, dict[str, str], Any]:
     assert tool.operation is not None
-    return request_of(tool.operation, base, arguments)
+    return request_of(tool.operation, base, arguments, no_file)
+
+
+def no_file(name: str, _most: int) -> bytes:
+    raise AssertionError(f"the file {name} was read")
 
 
 # --- what is described ----------------------------------------------------------------------------------------
@@ -179,7 +184,7 @@ def test_arguments_go_where_the_description_says(file: Path) -> None:
 )
 def test_query_parameters_keep_to_their_style(place: dict[str, Any], value: Any, query: str) -> None:
     operation = {"path": "/", "body": "", "parameters": {"q": {"in": "query", "name": "q", **place}}}
-    assert request_of(operation, "http://h", {"q": value})[0] == f"http://h/?{query}"
+    assert request_of(operation, "http://h", {"q": value}, no_file)[0] == f"http://h/?{query}"
 
 
 @pytest.mark.parametrize("id", ["..", ".", ""])
@@ -211,6 +216,166 @@ def test_a_header_cannot_bring_another_one(file: Path) -> None:
         requested(listed(file)["getPet"], id="a", **{"X-Language": "zh\r\nX-Admin: yes"})
 
 
+# --- other bodies ---------------------------------------------------------------------------------------------
+
+FORMS = """
+openapi: 3.1.0
+info: {title: Forms, version: "1"}
+paths:
+  /charge:
+    post:
+      operationId: charge
+      requestBody:
+        required: true
+        content:
+          application/x-www-form-urlencoded:
+            schema: {$ref: "#/components/schemas/Charge"}
+            encoding: {card: {style: deepObject, explode: true}, tags: {style: form, explode: false}}
+  /upload:
+    post:
+      operationId: upload
+      requestBody:
+        required: true
+        content:
+          multipart/form-data:
+            schema:
+              type: object
+              required: [file]
+              additionalProperties: false
+              properties:
+                title: {type: string}
+                about: {type: object, properties: {year: {type: integer}}}
+                file: {type: string, format: binary, description: The report.}
+                more: {type: array, items: {contentMediaType: application/octet-stream}}
+            encoding: {file: {contentType: text/csv}}
+  /say:
+    post:
+      operationId: say
+      requestBody: {required: true, content: {text/plain: {schema: {type: string}}}}
+components:
+  schemas:
+    Charge:
+      type: object
+      required: [amount]
+      properties:
+        amount: {type: integer}
+        note: {type: string}
+        tags: {type: array, items: {type: string}}
+        lines: {type: array, items: {type: string}}
+        card: {type: object}
+        about: {type: object}
+"""
+
+
+@pytest.fixture
+def forms(tmp_path: Path) -> Path:
+    path = tmp_path / "forms.yaml"
+    path.write_text(FORMS, "utf-8")
+    return path
+
+
+def test_a_form_is_sent_as_its_description_says(forms: Path) -> None:
+    charge = listed(forms)["charge"]
+    given = {
+        "amount": 5,
+        "note": "咖啡 & 茶",
+        "tags": ["a", "b"],
+        "lines": ["x", "y"],
+        "card": {"number": "42", "owner": {"name": "Ann"}},
+        "about": {"year": 2024},
+    }
+    assert given_schema(charge.parameters).faults({"body": given}) == []
+    assert given_schema(charge.parameters).faults({"body": {"amount": "5"}}) != []
+    _url, headers, body = requested(charge, body=given)
+    assert headers == {"Content-Type": "application/x-www-form-urlencoded"}
+    assert parse_qsl(body.decode()) == [
+        ("amount", "5"),
+        ("note", "咖啡 & 茶"),
+        ("tags", "a,b"),
+        ("lines", "x"),
+        ("lines", "y"),
+        ("card[number]", "42"),
+        ("card[owner][name]", "Ann"),
+        ("about", '{"year": 2024}'),
+    ]
+
+
+def test_a_text_is_sent_as_it_is(forms: Path) -> None:
+    _url, headers, body = requested(listed(forms)["say"], body="你好\n{}")
+    assert (headers, body.decode()) == ({"Content-Type": "text/plain; charset=utf-8"}, "你好\n{}")
+
+
+def parts_of(headers: Mapping[str, str], body: bytes) -> list[tuple[str | None, str | None, str, bytes]]:
+    """(name, file name, media type, bytes) of a multipart body, as the standard library reads it."""
+    from email import message_from_bytes
+    from email.policy import HTTP
+
+    whole = message_from_bytes(f"Content-Type: {headers['Content-Type']}\r\n\r\n".encode() + body, policy=HTTP)
+    found = []
+    for part in whole.iter_parts():  # type: ignore[attr-defined]
+        name = part.get_param("name", header="content-disposition")
+        found.append((name, part.get_filename(), part.get_content_type(), part.get_payload(decode=True)))
+    return found
+
+
+def test_files_of_the_run_are_sent_by_their_names(forms: Path, house: House, site: Misbehaving, tmp_path: Path) -> None:
+    house.tool_servers.add("forms", openapi=str(forms), url=site.url)
+    house.tool_servers.approve("forms", house.tool_servers.check("forms").fingerprint)
+    folder = tmp_path / "run"
+    (folder / "out").mkdir(parents=True)
+    (folder / "out/报告.csv").write_bytes(b"a,b\r\n--x--\r\n")
+    (folder / "b.png").write_bytes(bytes(range(256)))
+    body = {"title": 'A "b"\r\nX: y', "about": {"year": 1}, "file": "out/报告.csv", "more": ["b.png", "b.png"]}
+    result = called(house, "forms__upload", workspace=folder, body=body)
+    assert result.text.startswith("Status 200"), result.text
+    _method, path, headers, sent = site.asked[-1]
+    assert path == "/upload"
+    assert parts_of(headers, sent) == [
+        ("title", None, "text/plain", b'A "b"\r\nX: y'),
+        ("about", None, "application/json", b'{"year": 1}'),
+        ("file", "报告.csv", "text/csv", b"a,b\r\n--x--\r\n"),
+        ("more", "b.png", "image/png", bytes(range(256))),
+        ("more", "b.png", "image/png", bytes(range(256))),
+    ]
+    described = house.tool_servers.offered()["forms__upload"][1].parameters["properties"]["body"]["properties"]
+    assert described["file"]["description"] == "The report. The name of a file in the run's folder."
+    assert described["more"]["items"]["type"] == "string"
+
+
+@pytest.mark.parametrize("name", ["../secret.txt", "/etc/passwd", "link.txt", "none.txt", "out", ""])
+def test_no_name_leads_to_a_file_that_is_not_the_runs(
+    forms: Path, house: House, site: Misbehaving, tmp_path: Path, name: str
+) -> None:
+    house.tool_servers.add("forms", openapi=str(forms), url=site.url)
+    house.tool_servers.approve("forms", house.tool_servers.check("forms").fingerprint)
+    (tmp_path / "secret.txt").write_text("secret")
+    folder = tmp_path / "run"
+    (folder / "out").mkdir(parents=True)
+    (folder / "link.txt").symlink_to(tmp_path / "secret.txt")
+    before = len(site.asked)
+    for workspace in (folder, None):
+        assert called(house, "forms__upload", workspace=workspace, body={"file": name}).failed
+    assert len(site.asked) == before
+
+
+def test_a_body_that_is_too_large_is_not_sent(forms: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dizuo.agents import openapi_bodies
+
+    monkeypatch.setattr(openapi_bodies, "MOST_BODY_BYTES", 1000)
+    with pytest.raises(FetchFailed, match="1000 bytes"):
+        requested(listed(forms)["say"], body="x" * 1001)
+
+
+def test_what_was_approved_before_there_were_forms_stays_approved(file: Path) -> None:
+    """The words of a tool that takes JSON are what they were: its approval holds."""
+    assert listed(file)["addPet"].operation == {
+        "method": "post",
+        "path": "/pets",
+        "parameters": {},
+        "body": "application/json",
+    }
+
+
 # --- called ---------------------------------------------------------------------------------------------------
 
 
@@ -225,11 +390,11 @@ def pets(house: House, file: Path, base: str) -> None:
     house.tool_servers.approve("pets", house.tool_servers.check("pets").fingerprint)
 
 
-def called(house: House, name: str, **arguments: Any) -> ToolResult:
+def called(house: House, name: str, workspace: Path | None = None, **arguments: Any) -> ToolResult:
     async def call() -> ToolResult:
         lent = house.toolbox.lend([name])
         [tool] = lent.tools
-        return await tool.call(json.dumps(arguments), ToolContext())
+        return await tool.call(json.dumps(arguments), ToolContext(workspace=workspace))
 
     return asyncio.run(call())
 

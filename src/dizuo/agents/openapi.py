@@ -1,21 +1,24 @@
 """HTTP operations as an OpenAPI description tells of them: each one a tool. Versions 3.0 and 3.1.
 
-A tool takes the operation's parameters by their names and a JSON body as `body`. Requests go to the host of the base
-URL that the owner named, and nowhere else: what the description says of servers is not heeded, redirects are not
-followed, and no argument leads out of the operation's path.
+A tool takes the operation's parameters by their names and a body as `body` (openapi_bodies.py). Requests go to the host
+of the base URL that the owner named, and nowhere else: what the description says of servers is not heeded, redirects
+are not followed, and no argument leads out of the operation's path.
 """
 
 import asyncio
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from dizuo.agents.listed import ListedTool, ServerFailed
+from dizuo.agents.openapi_bodies import MOST_BODY_BYTES, Body, ReadFile, body_of, encoded, joined, pairs
 from dizuo.agents.web import FetchFailed, Web, WebLimits
+from dizuo.agents.workspace import of
 from dizuo.core.errors import DizuoError
-from dizuo.core.tools import ToolResult
+from dizuo.core.tools import ToolContext, ToolResult
 from dizuo.platform import schema
 
 MOST_OPERATIONS = 200
@@ -55,12 +58,13 @@ class Operations:
         self._listed = {one.name: one for one in found}
         return found
 
-    async def call(self, name: str, arguments: Mapping[str, Any]) -> ToolResult:
-        """What the operation answered; never trusted."""
+    async def call(self, name: str, arguments: Mapping[str, Any], context: ToolContext = ToolContext()) -> ToolResult:
+        """What the operation answered; never trusted. Files that it is sent are those of the run."""
         operation = self._listed[name].operation
         assert operation is not None
         try:
-            url, headers, body = request_of(operation, self._base, arguments)
+            reading = partial(_file_of, context)
+            url, headers, body = await asyncio.to_thread(request_of, operation, self._base, arguments, reading)
             web = Web([urlsplit(self._base).hostname or ""], self._limits)
             own = {name.lower() for name in self._headers}
             asked = {name: value for name, value in headers.items() if name.lower() not in own}
@@ -131,7 +135,7 @@ def _read(data: bytes) -> Mapping[str, Any]:
 
 
 def operations(description: Mapping[str, Any]) -> Iterator[ListedTool]:
-    """The operations that JSON arguments can call; those that need cookies or other bodies are left out."""
+    """The operations that JSON arguments can call; those that need cookies, or bodies of other kinds, are left out."""
     names: set[str] = set()
     paths = description.get("paths")
     for path, item in paths.items() if isinstance(paths, dict) else ():
@@ -180,9 +184,9 @@ def _operation(
         places[argument] = {"in": place, "name": called, "style": style, "explode": one.get("explode", style == "form")}
     body = _resolved(description, told.get("requestBody") or {})
     content = {kind.partition(";")[0].strip().lower(): of for kind, of in body.get("content", {}).items()}
-    kind = next((one for one in content if one == "application/json" or one.endswith("+json")), "")
-    if kind:
-        properties["body"] = _with(content[kind].get("schema", {}), body.get("description"))
+    taken = body_of(content, partial(_resolved, description))
+    if taken is not None:
+        properties["body"] = _with(taken.schema, body.get("description"))
         required += ["body"] if body.get("required") else []
     elif body.get("required"):
         return None
@@ -193,8 +197,12 @@ def _operation(
         description="\n".join(filter(None, words)) or f"{method.upper()} {path}",
         parameters=_embedded(description, whole),
         reads=method in _READS,
-        operation={"method": method, "path": path, "parameters": places, "body": kind},
+        operation={"method": method, "path": path, "parameters": places, **_sent(taken)},
     )
+
+
+def _sent(body: Body | None) -> Mapping[str, Any]:
+    return {"body": "" if body is None else body.kind, **({} if body is None else body.sent)}
 
 
 def _list(told: Mapping[str, Any]) -> list[Any]:
@@ -283,9 +291,9 @@ def _as_json_schema(told: dict[str, Any]) -> dict[str, Any]:
 
 
 def request_of(
-    operation: Mapping[str, Any], base_url: str, arguments: Mapping[str, Any]
+    operation: Mapping[str, Any], base_url: str, arguments: Mapping[str, Any], read: ReadFile
 ) -> tuple[str, dict[str, str], bytes | None]:
-    """(URL, headers, body) of a call. Raises FetchFailed for an argument that cannot be sent."""
+    """(URL, headers, body) of a call. Raises FetchFailed for what cannot be sent, and what `read` raises."""
     path: str = operation["path"]
     query: list[tuple[str, str]] = []
     headers: dict[str, str] = {}
@@ -297,44 +305,25 @@ def request_of(
             case "path":
                 if value == "":  # it would be another operation: on all where one was meant
                     raise FetchFailed("The argument {name} is empty.", name=argument)
-                path = path.replace("{" + place["name"] + "}", quote(_joined(value), safe=""))
+                path = path.replace("{" + place["name"] + "}", quote(joined(value), safe=""))
             case "query":
-                query += _pairs(place, value)
+                query += pairs(place, value)
             case "header":
-                headers[place["name"]] = _joined(value)
+                headers[place["name"]] = joined(value)
                 if not _HEADER_VALUE.fullmatch(headers[place["name"]]):
                     raise FetchFailed("The argument {name} holds what no header can.", name=argument)
     if any(part in (".", "..") for part in path.split("/")) or "{" in path:
         raise FetchFailed("The arguments lead out of the path {path}.", path=operation["path"])
     body: bytes | None = None
     if operation["body"] and "body" in arguments:
-        body = json.dumps(arguments["body"], ensure_ascii=False).encode("utf-8", "replace")
-        headers["Content-Type"] = operation["body"]
+        headers["Content-Type"], body = encoded(operation, arguments["body"], read)
     return f"{base_url}{path}{'?' + urlencode(query) if query else ''}", headers, body
 
 
-def _pairs(place: Mapping[str, Any], value: Any) -> list[tuple[str, str]]:
-    """A query parameter in its style: form, deepObject, spaceDelimited or pipeDelimited."""
-    name = place["name"]
-    if isinstance(value, dict):
-        if place["style"] == "deepObject":
-            return [(f"{name}[{key}]", _plain(one)) for key, one in value.items()]
-        if place["explode"]:
-            return [(key, _plain(one)) for key, one in value.items()]
-    elif isinstance(value, list):
-        if place["explode"]:
-            return [(name, _plain(one)) for one in value]
-        between = {"spaceDelimited": " ", "pipeDelimited": "|"}.get(place["style"], ",")
-        return [(name, between.join(_plain(one) for one in value))]
-    return [(name, _joined(value))]
-
-
-def _joined(value: Any) -> str:
-    """A value in the style `simple`."""
-    if isinstance(value, dict):
-        return ",".join(f"{key},{_plain(one)}" for key, one in value.items())
-    return ",".join(_plain(one) for one in value) if isinstance(value, list) else _plain(value)
-
-
-def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _file_of(context: ToolContext, name: str, most: int) -> bytes:
+    """A file of the run. Raises FetchFailed for one that is too large, and what the run's folder raises."""
+    with of(context).open(name) as file:
+        data = file.read(max(0, most) + 1)
+    if len(data) > most:
+        raise FetchFailed("The body has over {limit} bytes.", limit=MOST_BODY_BYTES)
+    return data

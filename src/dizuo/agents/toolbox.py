@@ -11,7 +11,7 @@ from dizuo.agents.listed import ListedTool, fingerprint
 from dizuo.agents.mcp_client import Connection
 from dizuo.agents.schemas import given_schema
 from dizuo.core.errors import DizuoError, NotFound
-from dizuo.core.tools import Tool, ToolResult
+from dizuo.core.tools import Tool, ToolContext, ToolResult
 
 if TYPE_CHECKING:
     from dizuo.agents.a2a_client import Agent
@@ -88,12 +88,13 @@ class Lent:
         await asyncio.gather(*(one.aclose() for one in opened.values()), return_exceptions=True)
 
     def _tool(self, servers: "ToolServers", name: str, server: str, listed: ListedTool) -> Tool:
-        async def call(arguments: Mapping[str, Any]) -> ToolResult:
+        async def call(arguments: Mapping[str, Any], context: ToolContext) -> ToolResult:
             if server not in self._open:
                 self._open[server] = _Server(servers, server)
-            return await self._open[server].call(listed, arguments)
+            return await self._open[server].call(listed, arguments, context)
 
-        return Tool(name, listed.description, call, given_schema(listed.parameters), listed.effect)
+        schema = given_schema(listed.parameters)
+        return Tool(name, listed.description, call, schema, listed.effect, context_in="context")
 
 
 class _Server:
@@ -107,7 +108,7 @@ class _Server:
         self._listed: Mapping[str, ListedTool] = {}
         self._one_at_a_time = asyncio.Lock()
 
-    async def call(self, tool: ListedTool, arguments: Mapping[str, Any]) -> ToolResult:
+    async def call(self, tool: ListedTool, arguments: Mapping[str, Any], context: ToolContext) -> ToolResult:
         try:
             async with self._one_at_a_time:
                 connection = self._connection or await self._connected()
@@ -116,7 +117,12 @@ class _Server:
         if self._listed.get(tool.name) != tool:
             text = "This tool is no longer what was approved, and was not called. Do without it."
             return ToolResult(text=text, failed=True)
-        result = await connection.call(tool.name, arguments)
+        from dizuo.agents.openapi import Operations
+
+        if isinstance(connection, Operations):  # what it is sent may be files of the run
+            result = await connection.call(tool.name, arguments, context)
+        else:
+            result = await connection.call(tool.name, arguments)
         return result.model_copy(update={"text": self._without_secrets(result.text)})
 
     def _without_secrets(self, text: str) -> str:
