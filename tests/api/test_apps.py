@@ -150,6 +150,26 @@ def test_an_app_is_asked_as_a_model_and_each_answer_is_a_run(
         assert found.choices[0].message.content == "It is 21."
 
 
+def test_what_a_called_app_asks_is_seen_from_the_run_above(told: Callable[..., ByTurn], member: httpx.Client) -> None:
+    def first(messages: Sequence[Message]) -> Any:
+        """The run above gives the goal on; the clerk, which has other instructions, asks."""
+        clerk = "You are the clerk." in messages[0].content
+        return [call("ask_user", question="Twice?")] if clerk else [call("ask_clerk", task="Add.")]
+
+    told(first, lambda messages: messages[-1].content)
+    run = member.post("/api/runs", json={"goal": "Have it added.", "model": "x/y", "tools": ["app/clerk"]}).json()
+    until(lambda: member.get(f"/api/runs/{run['id']}").json()["run"]["status"] == "waiting")
+    seen = member.get(f"/api/runs/{run['id']}").json()
+    [asked] = seen["asking"]
+    assert seen["waiting"] == []
+    child = asked["run_id"]
+    assert [one["run_id"] for one in seen["steps"] if one["kind"] == "child_started"] == [child]
+    assert member.get(f"/api/runs/{child}").json()["run"]["parent_id"] == run["id"]
+    answer = {"call_id": asked["step"]["call_id"], "decision": "approve", "reason": "Yes."}
+    assert member.post(f"/api/runs/{child}/answer", json=answer).status_code == 200
+    assert ended(member, run["id"])["steps"][-1]["text"] == "Yes."
+
+
 def test_what_it_takes_counts_for_the_app_and_the_key(server: Served, told: Callable[..., ByTurn]) -> None:
     told(*ADDS)
     key, secret = server.house.identity.create_key("apps", server.member, models=["app/clerk"])

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from dizuo.agents.app_tools import app_tools
 from dizuo.agents.equipment import APP_PREFIX, Equipment, Setup
-from dizuo.agents.family import cancel, refresh, tell_parent
+from dizuo.agents.family import cancel_below, refresh, tell_parent
 from dizuo.agents.journal import Journal, find_row, set_status
 from dizuo.agents.loop import Loop, Price
 from dizuo.agents.memory_tools import REMEMBER
@@ -94,7 +94,7 @@ class Worker:
         with self._database.write() as connection:
             if state.ended is not None:
                 set_status(connection, run_id, "ended", reason=state.ended.reason)
-                cancel(connection, run_id)  # what is still at work for it
+                cancel_below(connection, run_id)
                 tell_parent(connection, run_id)
             else:
                 refresh(connection, run_id)

@@ -49,10 +49,20 @@ def below(connection: sa.Connection, run_id: str) -> Iterator[str]:
 def cancel(connection: sa.Connection, run_id: str) -> None:
     """Ends a run that has not ended, and all below it, with the best answers so far."""
     for one in [run_id, *below(connection, run_id)]:
-        state = State(read(connection, one))
-        if state.ended is None:
-            append(connection, one, Ended(reason="cancelled", text=state.answer))
-        set_status(connection, one, "ended", reason=state.ended.reason if state.ended else "cancelled")
+        _cancel(connection, one)
+
+
+def cancel_below(connection: sa.Connection, run_id: str) -> None:
+    """Ends what is still at work for a run that has ended."""
+    for one in list(below(connection, run_id)):
+        _cancel(connection, one)
+
+
+def _cancel(connection: sa.Connection, run_id: str) -> None:
+    state = State(read(connection, run_id))
+    if state.ended is None:
+        append(connection, run_id, Ended(reason="cancelled", text=state.answer))
+    set_status(connection, run_id, "ended", reason=state.ended.reason if state.ended else "cancelled")
 
 
 def tell_parent(connection: sa.Connection, run_id: str) -> str | None:

@@ -13,7 +13,7 @@ from dizuo.agents.approvals import MOST_HOURS
 from dizuo.agents.journal import RunStatus
 from dizuo.agents.policy import Policy
 from dizuo.agents.run_tools import RunTool, run_tools
-from dizuo.agents.runs import MOST_GOAL_CHARACTERS, Run
+from dizuo.agents.runs import MOST_GOAL_CHARACTERS, Asked, Run
 from dizuo.agents.state import State
 from dizuo.agents.steps import ApprovalAsked, Budget, PlanItem, Step
 from dizuo.api import streams
@@ -39,6 +39,7 @@ class RunContent(BaseModel):
     run: Run
     steps: Sequence[Step]
     waiting: Sequence[ApprovalAsked] = Field(description="what people are asked")
+    asking: Sequence[Asked] = Field(description="the same, and what the runs ask that it has called, with their ids")
 
 
 class NewRun(RequestBody):
@@ -117,7 +118,7 @@ def list_run_tools(house: TheHouse, user: TheUser) -> RunToolList:
 @routes.get("/{run_id}")
 def get_run(run_id: RunId, house: TheHouse, user: TheUser) -> RunContent:
     run, steps = house.runs.get(run_id, user.id), house.runs.steps(run_id)
-    return RunContent(run=run, steps=steps, waiting=State(steps).waiting)
+    return RunContent(run=run, steps=steps, waiting=State(steps).waiting, asking=house.runs.asking(run_id))
 
 
 @routes.post("/{run_id}/answer")
