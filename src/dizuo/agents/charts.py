@@ -112,9 +112,7 @@ def _chart(
         raise UserError("The columns are not equally long.")
     count = len(known[x])
     if not 1 <= count <= MOST_POINTS[kind]:
-        raise UserError(
-            "A {kind} chart takes 1 to {most} points, not {n}.", kind=kind, most=MOST_POINTS[kind], n=count
-        )
+        raise UserError("A {kind} chart takes 1 to {most} points, not {n}.", kind=kind, most=MOST_POINTS[kind], n=count)
     if kind == "pie" and len(y) > 1:
         raise UserError("A pie chart shows one column of numbers.")
     series = []

@@ -7,7 +7,8 @@
                  whether it calls at all is its own choice, what it then writes is held to the tools' schemas
     text         bits per byte of the held-out text
 
-`--beside` is a model to compare with, such as the same size untrained.
+`--beside` is a model to compare with, such as the same size untrained. With `--keep` the catalogue of models and the
+form of runs tell how well a model calls tools.
 """
 
 import argparse
@@ -238,15 +239,26 @@ def measure(folder: Path, data: Path, every: int) -> dict[str, Any]:
         engine.close()
 
 
+def keep(folder: Path, figures: Mapping[str, Any]) -> None:
+    """Writes figures among the scores of a checkpoint, where the catalogue of models finds them."""
+    file = folder / "dizuo.json"
+    about = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    about["scores"] = {**about.get("scores", {}), **figures}
+    file.write_text(json.dumps(about, ensure_ascii=False, indent=2) + "\n", "utf-8")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command: JSON by model."""
     parser = argparse.ArgumentParser(prog="python -m dizuo.evals.starter", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--model", type=Path, required=True, help="folder of the model")
     parser.add_argument("--beside", type=Path, action="append", default=[], help="folder of another to compare with")
+    parser.add_argument("--keep", action="store_true", help="also write the figures into the model's dizuo.json")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="take every Nth question only")
     options = parser.parse_args(arguments)
     found = {str(one): measure(one, options.data, options.every) for one in (options.model, *options.beside)}
+    if options.keep:
+        keep(options.model, found[str(options.model)])
     print(json.dumps(found, indent=1, ensure_ascii=False))
 
 

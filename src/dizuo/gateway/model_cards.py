@@ -54,3 +54,16 @@ def made(folder: LocalFolder) -> Note:
             params={**what, "revision": folder.revision[:12] or "-"},
         )
     return Note(template="{parameters} parameters ({architecture}), from the folder of models.", params=what)
+
+
+def measured_calls(folder: LocalFolder) -> tuple[float, float, int] | None:
+    """How often it picks the right tool, how often with every argument right (shares, with a call held to the tools'
+    schemas), and of how many calls; where its scores tell that: `python -m dizuo.evals.starter --keep`."""
+    scores = folder.provenance.get("scores")
+    calls = scores.get("calls BFCL") if isinstance(scores, dict) else None
+    if not isinstance(calls, dict):
+        return None
+    name, exact, n = (calls.get(key) for key in ("name", "exact", "n"))
+    if not (isinstance(n, int) and all(isinstance(one, int | float) and 0 <= one <= 1 for one in (name, exact))):
+        return None
+    return float(name), float(exact), n  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from dizuo.core.messages import Noun
 from dizuo.core.once import once
 from dizuo.gateway.listing import kind_of
 from dizuo.gateway.local_folders import HUB_PREFIX, PREFIX, SHIPPED, Kind, LocalFolder, LocalFolders, is_repository
-from dizuo.gateway.model_cards import made, numbers, read_card
+from dizuo.gateway.model_cards import made, measured_calls, numbers, read_card
 from dizuo.gateway.presets import presets
 from dizuo.platform.catalogue import _
 
@@ -350,6 +350,14 @@ class Models:
             state=self._engines.state(folder.name),
             problem=folder.problem,
         )
+        if (calls := measured_calls(folder)) is not None:
+            name, exact, n = calls
+            told = Note(
+                template="{what} Of {n} calls of tools (BFCL) it picks the right tool in {name} and gets every "
+                "argument right in {exact}.",
+                params={"what": info.note, "n": n, "name": f"{name:.0%}", "exact": f"{exact:.0%}"},
+            )
+            info = info.model_copy(update={"note": told})
         if not info.small:
             return info
         labelled = Note(

@@ -13,6 +13,7 @@ from dizuo.agents.runs import MOST_GOAL_CHARACTERS
 from dizuo.agents.steps import Budget
 from dizuo.apps.app import ASK, App, FoundApp
 from dizuo.core.errors import DizuoError, UserError
+from dizuo.gateway.models import ModelInfo
 from dizuo.platform.catalogue import _
 from dizuo.studio.dialogs import Problem
 from dizuo.studio.page import Page
@@ -49,13 +50,13 @@ class RunForm:
         bases = await asyncio.to_thread(house.library.list)
         tools = await asyncio.to_thread(run_tools, house.equipment, self._page.user.id)
         apps = await asyncio.to_thread(house.apps.list)
-        models = [one.name for one in listed if one.kind == "chat" and not one.problem]
+        models = [one for one in listed if one.kind == "chat" and not one.problem]
         with self._place:
             shown = [one for one in tools if one.asks or not one.given]
             self._build(apps, models, [one.name for one in bases], shown)
 
     def _build(
-        self, apps: Sequence[FoundApp], models: Sequence[str], bases: Sequence[str], choices: Sequence[RunTool]
+        self, apps: Sequence[FoundApp], models: Sequence[ModelInfo], bases: Sequence[str], choices: Sequence[RunTool]
     ) -> None:
         page = self._page
         with page.el("form", "card stack", id="run-form") as form:
@@ -80,8 +81,8 @@ class RunForm:
                 page.text("span", "", _("Start"))
         page.on(form, "submit", self._start, VALUES_AND_FILES)
 
-    def _model(self, models: Sequence[str]) -> None:
-        """Any that can be asked; a provider may have more than it lists."""
+    def _model(self, models: Sequence[ModelInfo]) -> None:
+        """Any that can be asked, with what is known of it; a provider may have more than it lists."""
         page = self._page
         with page.el("div"):
             page.text("label", "label", _("Model")).props["for"] = "run-model"
@@ -89,14 +90,14 @@ class RunForm:
             field.props.update({"list": "run-models", "autocomplete": "off"})
             page.name(field, "placeholder", _("provider/name"))
             with page.el("datalist", id="run-models"):
-                for name in models:
-                    page.el("option", value=name)
+                for one in models:
+                    page.name(page.el("option", value=one.name), "label", "{note}", note=one.note)
             if not models:
                 with page.el("p", "hint"):
                     page.text("span", "", _("No model that chats is listed yet. Name one of a provider that you have."))
                     page.el("span", "", " ")
                     page.text("a", "", _("Add a provider")).props["href"] = "/models/providers"
-        self._usual_model = page.house.settings.model or (models[0] if models else "")
+        self._usual_model = page.house.settings.model or (models[0].name if models else "")
         if self._usual_model:
             page.run("studio.select", "run-model", self._usual_model)
 
