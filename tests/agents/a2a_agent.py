@@ -137,11 +137,15 @@ def serving(**card: Any) -> Iterator[Agent]:
     async def present(_card: AgentCard) -> AgentCard:
         return agent.card
 
+    async def hang(_request: Any) -> Any:
+        await asyncio.sleep(30)
+
     handler = DefaultRequestHandler(weather, InMemoryTaskStore(), agent.card)
     routes: Sequence[Any] = [
         *create_agent_card_routes(agent.card, present),
         *create_jsonrpc_routes(handler, "/rpc", enable_v0_3_compat=True),
         *create_rest_routes(handler, path_prefix="/rest"),
+        Route("/hang", hang, methods=["POST"]),
         Route("/moved", lambda _request: RedirectResponse(agent.moved_to, 307), methods=["POST"]),
     ]
     app = Starlette(routes=routes, middleware=[Middleware(_Seen, agent=agent)])

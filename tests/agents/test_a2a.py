@@ -231,7 +231,8 @@ def test_a_run_asks_a_person_before_it_asks_an_agent(house: House, weather: a2a_
     assert not result.trusted
 
 
-def test_a_run_that_is_cancelled_cancels_their_task(house: House) -> None:
+@pytest.mark.parametrize("how", ["cancel", "pause"])
+def test_a_call_that_is_broken_off_cancels_their_task(house: House, how: str) -> None:
     with a2a_agent.serving() as agent:
         approved(house, agent.url)
         house.equipment.chat = lambda _name: ByTurn([call(TOOL, message="slow")], "Done.")
@@ -242,12 +243,12 @@ def test_a_run_that_is_cancelled_cancels_their_task(house: House) -> None:
         async def cancelled() -> None:
             working = asyncio.ensure_future(house.run_worker.advance(run.id))
             assert await asyncio.to_thread(agent.weather.begun.wait, 20)
-            await asyncio.to_thread(house.runs.cancel, run.id)
+            await asyncio.to_thread(getattr(house.runs, how), run.id)
             await asyncio.wait_for(working, 20)
 
         asyncio.run(cancelled())
         assert len(agent.weather.cancelled) == 1
-        assert house.runs.get(run.id).reason == "cancelled"
+        assert house.runs.get(run.id).status == {"cancel": "ended", "pause": "paused"}[how]
 
 
 # --- such as are none -----------------------------------------------------------------------------------------
@@ -294,6 +295,17 @@ def test_a_message_is_not_sent_where_a_redirect_leads(streaming: bool) -> None:
         assert result.failed
         assert "307" in result.text
         assert other.asked == []
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_an_agent_that_hangs_is_not_waited_for(streaming: bool) -> None:
+    with a2a_agent.serving(streaming=streaming) as agent:
+        agent.card.supported_interfaces[0].url = f"{agent.url}/hang"
+        began_s = time.monotonic()
+        [result] = asked(agent.url, {"message": "hello"}, waits=SHORT)
+        assert result.failed
+        assert re.search("not answered within 1.5 seconds|timed out", result.text)
+        assert time.monotonic() - began_s < 10
 
 
 def test_an_answer_without_an_end_is_cut_off(weather: a2a_agent.Agent) -> None:

@@ -252,6 +252,8 @@ def test_it_asks_back_and_a_message_answers(server: Served, think: Callable[...,
     assert [one.parts[0].text for one in task.history] == ["Weather?", "Which town?", "里斯本", "In 里斯本."]
     [given] = [step for step in server.house.runs.steps(task.id) if step.kind == "answered"]
     assert given.by == "agent"
+    [kept] = [one for one in server.house.approvals.list(server.owner.id) if one.run_id == task.id]
+    assert (kept.state, kept.answered_by, kept.reason) == ("approved", None, "里斯本")
     late = message("And now?", task_id=first.id)
     told = refused(server, errors.UnsupportedOperationError, lambda client: drained(client.send_message(late)))
     assert "has ended" in told
@@ -551,6 +553,26 @@ def test_clients_of_the_protocol_before_are_answered(
     assert asked["result"]["status"]["state"] == "input-required"
     assert rpc("tasks/get", {"id": asked["result"]["id"]})["result"]["kind"] == "task"
     assert rpc("tasks/cancel", {"id": asked["result"]["id"]})["result"]["status"]["state"] == "canceled"
+
+
+def test_the_official_client_speaks_the_protocol_before_in_streams(
+    server: Served, think: Callable[..., ByTurn]
+) -> None:
+    think([call("ask_user", question="Which town?")], lambda messages: f"In {messages[-1].content}.")
+
+    async def talk() -> list[StreamResponse]:
+        async with httpx.AsyncClient(headers={"Authorization": f"Bearer {server.key}"}, timeout=30) as http:
+            card = await A2ACardResolver(http, server.url).get_agent_card()
+            del card.supported_interfaces[0]
+            assert [one.protocol_version for one in card.supported_interfaces] == ["0.3"]
+            client = ClientFactory(ClientConfig(httpx_client=http)).create(card)
+            first = await drained(client.send_message(message("Weather?")))
+            assert first[-1].status_update.status.state == WAITING
+            return await drained(client.send_message(message("里斯本", task_id=first[0].task.id)))
+
+    events = asyncio.run(talk())
+    assert events[-1].status_update.status.state == DONE
+    assert events[-2].artifact_update.artifact.parts[0].text == "In 里斯本."
 
 
 def test_calls_leave_a_trace(server: Served, client: httpx.Client, think: Callable[..., ByTurn]) -> None:

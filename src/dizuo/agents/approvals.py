@@ -43,7 +43,8 @@ class Approval(Noun):
     expires_at: datetime | None = None  # None: never
     state: ApprovalState = "waiting"
     answered_at: datetime | None = None
-    answered_by: str | None = None  # a user's name; None: nobody, or somebody at the command line of this machine
+    answered_by: str | None = None  # a user's name; None: nobody, an agent that asked for the run, or somebody at the
+    # command line of this machine
     new_arguments: str | None = None  # in place of the model's
     reason: str = ""
 
@@ -196,7 +197,7 @@ def _answered(one: Approval, step: ApprovalGiven, at: str, names: dict[int, str]
         update={
             "state": "expired" if step.by == "timeout" else state,
             "answered_at": datetime.fromisoformat(at),
-            "answered_by": names.get(step.user_id) if step.user_id is not None else None,
+            "answered_by": names.get(step.user_id) if step.user_id is not None and step.by == "person" else None,
             "new_arguments": step.arguments,
             "reason": step.reason,
         }

@@ -233,6 +233,7 @@ def _show_step(terminal: Terminal, house: "House", run_id: str, state: "State", 
         case steps.ApprovalGiven(decision=decision, reason=reason, arguments=arguments, by=by):
             said = t("approved") if decision == "approve" else t("rejected")
             said = t("not answered in time") if by == "timeout" else said
+            said = t("Answered by the agent that asked for the run") if by == "agent" else said
             branch(" ".join(part for part in (said, _short(arguments or ""), reason) if part))
         case steps.Ended(reason=reason, text=text, detail=detail):
             terminal.show()

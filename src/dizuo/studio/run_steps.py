@@ -141,6 +141,8 @@ class Steps:
                 page.text("span", "", _("Question to you") if why == "question" else _("Approval asked"))
             case ApprovalGiven(by="timeout"):
                 page.text("span", "", _("Not answered in time"))
+            case ApprovalGiven(by="agent"):
+                page.text("span", "", _("Answered by the agent that asked for the run"))
             case ApprovalGiven(decision="approve"):
                 page.text("span", "", _("You said yes"))
             case ApprovalGiven():
