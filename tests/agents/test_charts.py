@@ -139,8 +139,8 @@ def test_whatever_is_drawn_is_well_formed_and_lies_within_the_picture(kind: Any,
     for one in elements(svg, "rect") + elements(svg, "circle"):
         across = float(one.get("x") or one.get("cx") or 0)
         down = float(one.get("y") or one.get("cy") or 0)
-        assert -1 <= across <= 761
-        assert -1 <= down <= 441
+        assert -1 <= across <= 641
+        assert -1 <= down <= 421
 
 
 def test_an_artifact_has_its_size(tmp_path: Path) -> None:

@@ -22,14 +22,14 @@ Kind = Literal["line", "bar", "pie", "scatter"]
 
 MOST_POINTS = {"line": 2000, "bar": 60, "pie": 12, "scatter": 5000}
 MOST_SERIES = 6
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 760, 440, 78, 24, 56, 72
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 640, 420, 88, 20, 58, 84
+_SIZE = 16  # of the font: a page may show it at half its width
 _COLOURS = ("#3b6fb6", "#d9822b", "#3f9a63", "#a05fb0", "#b5483f", "#5f7a86")
 _FONTS = (
     "system-ui, 'Noto Sans', 'Noto Sans CJK SC', 'PingFang SC', 'Microsoft YaHei', 'WenQuanYi Micro Hei', sans-serif"
 )
 _INK, _QUIET, _LINE = "#222", "#555", "#ddd"
 _TICKS = 5
-_LABEL_CHARACTERS = 40
 
 Label = Annotated[str, Field(max_length=200)]
 Values = Annotated[list[str | float | None], Field(max_length=5000)]
@@ -141,9 +141,9 @@ def chart_svg(chart: Chart) -> str:
     parts = _pie(chart) if chart.kind == "pie" else _axes_chart(chart)
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" '
-        f'height="{_HEIGHT}" font-family="{_FONTS}" font-size="13">'
+        f'height="{_HEIGHT}" font-family="{_FONTS}" font-size="{_SIZE}">'
     )
-    title = _said(_WIDTH / 2, 28, _cut(chart.title, 90), anchor="middle", colour=_INK, more='font-size="17"')
+    title = _said(_WIDTH / 2, 28, _cut(chart.title, 62), anchor="middle", colour=_INK, more='font-size="19"')
     named = f"<title>{_clean(chart.title)}</title>"
     ground = f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#fff"/>'
     return "\n".join([head, named, ground, title, *parts, "</svg>", ""])
@@ -163,14 +163,14 @@ def _axes_chart(chart: Chart) -> list[str]:
     parts = []
     for tick in ticks:
         parts.append(f'<path d="M{_LEFT} {y(tick):.1f}H{right}" stroke="{_LINE}"/>')
-        parts.append(_said(_LEFT - 8, y(tick) + 4, _number(tick, ticks), anchor="end"))
+        parts.append(_said(_LEFT - 8, y(tick) + 5, _number(tick, ticks), anchor="end"))
     parts += _below(chart, floor)
     parts.append(f'<path d="M{_LEFT} {top}V{floor}H{right}" fill="none" stroke="{_QUIET}"/>')
     if chart.x_label:
-        parts.append(_said((_LEFT + right) / 2, _HEIGHT - 10, _cut(chart.x_label, 80), anchor="middle"))
+        parts.append(_said((_LEFT + right) / 2, _HEIGHT - 10, _cut(chart.x_label, 56), anchor="middle"))
     if chart.y_label:
-        turned = f'transform="translate(16 {(top + floor) / 2:.0f}) rotate(-90)"'
-        parts.append(_said(0, 0, _cut(chart.y_label, 50), anchor="middle", more=turned))
+        turned = f'transform="translate(18 {(top + floor) / 2:.0f}) rotate(-90)"'
+        parts.append(_said(0, 0, _cut(chart.y_label, 30), anchor="middle", more=turned))
     for at, one in enumerate(chart.series):
         parts += _bars(chart, at, one, y) if chart.kind == "bar" else _points(chart, at, one, y)
     return parts + (_legend([one.name for one in chart.series], _LEFT) if len(chart.series) > 1 else [])
@@ -195,30 +195,31 @@ def _below(chart: Chart, floor: float) -> list[str]:
         ticks, right = _ticks(min(known), max(known)), _WIDTH - _RIGHT
         places = [_LEFT + (tick - ticks[0]) / (ticks[-1] - ticks[0]) * (right - _LEFT) for tick in ticks]
         return [
-            _said(at, floor + 18, _number(tick, ticks), anchor="middle") for at, tick in zip(places, ticks, strict=True)
+            _said(at, floor + 21, _number(tick, ticks), anchor="middle") for at, tick in zip(places, ticks, strict=True)
         ]
-    place, names = _place(chart), [_cut(one, 16) for one in chart.x]
+    place, names = _place(chart), [_cut(one, 11) for one in chart.x]
     step = place(1) - place(0) if len(names) > 1 else _WIDTH
-    slanted = max(map(_width, names)) * 13 > step - 6
-    every = max(1, math.ceil((18 if slanted else 0) / step)) if slanted else 1
+    slanted = max(map(_width, names)) * _SIZE > step - 6
+    every = max(1, math.ceil((22 if slanted else 0) / step)) if slanted else 1
     parts = []
     for n in range(0, len(names), every):
         if slanted:
             more = f'transform="translate({place(n):.1f} {floor + 14:.1f}) rotate(-30)"'
             parts.append(_said(0, 0, names[n], anchor="end", more=more))
         else:
-            parts.append(_said(place(n), floor + 18, names[n], anchor="middle"))
+            parts.append(_said(place(n), floor + 21, names[n], anchor="middle"))
     return parts
 
 
 def _bars(chart: Chart, at: int, one: Series, y: Callable[[float], float]) -> list[str]:
     place, step = _place(chart), (_WIDTH - _LEFT - _RIGHT) / len(chart.x)
-    width = step * 0.72 / len(chart.series)
+    group = min(step * 0.72, 110.0 * len(chart.series))
+    width = group / len(chart.series)
     parts = []
     for n, value in enumerate(one.values):
         if value is None:
             continue
-        left = place(n) - step * 0.36 + at * width
+        left = place(n) - group / 2 + at * width
         high, low = sorted((y(value), y(0.0)))
         told = f"<title>{_clean(chart.x[n])}: {_clean(f'{value:,.10g}')}</title>"
         parts.append(
@@ -258,7 +259,7 @@ def _pie(chart: Chart) -> list[str]:
     total = sum(value for _name, value in slices)
     if total <= 0:
         raise UserError("The column {name!r} holds no number.", name=one.name)
-    middle_x, middle_y, radius, turned = 220.0, (_HEIGHT + _TOP) / 2 - 8, 160.0, -math.pi / 2
+    middle_x, middle_y, radius, turned = 175.0, (_HEIGHT + _TOP) / 2 - 8, 150.0, -math.pi / 2
     parts = []
     for n, (name, value) in enumerate(slices):
         share = value / total
@@ -278,9 +279,9 @@ def _pie(chart: Chart) -> list[str]:
                 f"{told}</path>"
             )
         parts.append(shape)
-        row = middle_y - len(slices) * 13 + n * 26
-        parts.append(f'<rect x="430" y="{row:.1f}" width="13" height="13" fill="{colour}" fill-opacity="{opacity}"/>')
-        parts.append(_said(452, row + 11, f"{_cut(name, 24)}  {value:,.6g} ({share:.1%})", colour=_INK))
+        row = middle_y - len(slices) * 14 + n * 28
+        parts.append(f'<rect x="346" y="{row:.1f}" width="14" height="14" fill="{colour}" fill-opacity="{opacity}"/>')
+        parts.append(_said(368, row + 13, f"{_cut(name, 12)}  {value:,.6g} ({share:.1%})", colour=_INK))
         turned = until
     return parts
 
@@ -288,10 +289,10 @@ def _pie(chart: Chart) -> list[str]:
 def _legend(names: Sequence[str], left: float) -> list[str]:
     parts, at = [], left
     for n, name in enumerate(names):
-        shown = _cut(name, 18)
-        parts.append(f'<rect x="{at:.1f}" y="44" width="12" height="12" fill="{_COLOURS[n]}"/>')
-        parts.append(_said(at + 18, 55, shown, colour=_INK))
-        at += 18 + _width(shown) * 13 + 22
+        shown = _cut(name, 12)
+        parts.append(f'<rect x="{at:.1f}" y="43" width="13" height="13" fill="{_COLOURS[n]}"/>')
+        parts.append(_said(at + 19, 55, shown, colour=_INK))
+        at += 19 + _width(shown) * _SIZE + 20
     return parts
 
 
@@ -312,8 +313,12 @@ def _nice(step: float) -> float:
 
 def _number(value: float, ticks: Sequence[float]) -> str:
     step = ticks[1] - ticks[0]
-    if abs(value) >= 1e9 or (step and step < 1e-4):
+    if step < 1e-4:
         return f"{value:.3g}"
+    most = max(abs(ticks[0]), abs(ticks[-1]))
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e5)):  # else there is no room for it beside the axis
+        if most >= size:
+            return f"{value / (1e3 if unit == 'k' else size):.4g}{unit}" if abs(value) >= step / 1e6 else "0"
     places = max(0, -math.floor(math.log10(step) + 1e-9))
     if round(step, places) != round(step, places + 2):  # 2.5
         places += 1
