@@ -375,4 +375,5 @@ def test_the_conversation_before_the_goal_is_read_and_survives_compaction(desk: 
     read = desk.models["top"].read
     assert [one.content for one in read[-1][1:4]] == ["My cat is Tom.", "Noted.", "Do it."]
     assert desk.runs.get(run.id).goal == "Do it."
+    assert desk.state(run.id).told_by_others, "the earlier answer may hold text of others"
     assert isinstance(desk.runs.steps(run.id)[1], ModelCalled)

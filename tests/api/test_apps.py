@@ -131,7 +131,7 @@ def test_an_app_is_asked_as_a_model_and_each_answer_is_a_run(
                 assert [one.choices[0].finish_reason for one in chunks if one.choices][-1] == "stop"
                 usage = chunks[-1].usage
             else:
-                raw = asking.create(model="app/clerk", messages=said, temperature=0.3)
+                raw = asking.create(model="app/clerk", messages=said, user="somebody")
                 answer = raw.parse()
                 text, usage = answer.choices[0].message.content, answer.usage
                 assert answer.choices[0].finish_reason == "stop"
@@ -246,7 +246,9 @@ def test_a_run_that_fails_is_an_error_and_one_out_of_budget_says_length(
     answer = member.post("/v1/chat/completions", json=body)
     assert answer.json()["choices"][0]["finish_reason"] == "length"
     clerk.write_text(CLERK, "utf-8")
-    assert error_of(member.post("/v1/chat/completions", json={**body, "tools": [_TOOL]}), 400)
+    for given in ({"tools": [_TOOL]}, {"temperature": 0.5}, {"max_tokens": 5}):
+        refused = error_of(member.post("/v1/chat/completions", json={**body, **given}), 400)
+        assert refused["param"] == next(iter(given))
     error_of(member.post("/v1/chat/completions", json={**body, "messages": [{"role": "system", "content": "x"}]}), 400)
     error_of(member.post("/v1/chat/completions", json={**body, "model": "app/nobody"}), 404)
 

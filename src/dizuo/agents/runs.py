@@ -139,9 +139,9 @@ class Runs:
         usual = budget or Budget()
         setup = Setup(model, instructions, knowledge, tools, policy or Policy(), usual, app)
         hours = min(MOST_HOURS, self._answer_hours if answer_hours is None else answer_hours)
-        started = self._started(goal, setup, None if for_others else user_id).model_copy(
-            update={"answer_hours": hours, "earlier": tuple(earlier), "told_by_others": for_others}
-        )
+        told = for_others or any(one.role == "assistant" for one in earlier)  # answers may quote text of others
+        more = {"answer_hours": hours, "earlier": tuple(earlier), "told_by_others": told}
+        started = self._started(goal, setup, None if for_others else user_id).model_copy(update=more)
         for name in started.apps:
             self._equipment.app(name, model, knowledge)
         trace = traces.current.get()

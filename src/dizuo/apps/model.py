@@ -19,8 +19,8 @@ from dizuo.platform.catalogue import Language, translate
 
 _LOOK_S = 0.1
 _MOST_EARLIER_TOKENS = 8_000  # of the conversation before the goal: a third of what a run reads
-# What belongs to a bare model. Sampling is the app's own: it is taken, and not used.
-_NOT_HERE = frozenset({"logprobs", "parallel_tool_calls", "response_format", "tool_choice", "tools", "top_logprobs"})
+
+_cancelling: set[asyncio.Future[Run]] = set()  # else nobody would hold them
 
 
 class AppModel:
@@ -57,7 +57,7 @@ class AppModel:
                 run = await self._followed(run)
             finally:
                 if run.status == "active":
-                    await asyncio.to_thread(self._runs.cancel, run.id)
+                    await self._cancelled(run)
             steps = await asyncio.to_thread(self._runs.steps, run.id)
             asked = await asyncio.to_thread(self._runs.asking, run.id)
             end = steps[-1]
@@ -69,6 +69,13 @@ class AppModel:
             yield TextDelta(text=text)
             yield UsageReported(usage=_usage(steps))
             yield Done(finish_reason="length" if isinstance(end, Ended) and end.reason == "budget" else "stop")
+
+    async def _cancelled(self, run: Run) -> None:
+        """Cancels the run, though this task may be cancelled itself, and again at everything that it waits for."""
+        cancelling = asyncio.ensure_future(asyncio.to_thread(self._runs.cancel, run.id))
+        _cancelling.add(cancelling)
+        cancelling.add_done_callback(_cancelling.discard)
+        await asyncio.shield(cancelling)
 
     async def _followed(self, run: Run) -> Run:
         """The run when it has ended, rests or waits for people."""
@@ -84,9 +91,13 @@ def _read(messages: Sequence[Message], options: dict[str, Any]) -> tuple[str, Se
     said = [one for one in messages if one.content.strip() and one.role != "tool"]
     if not said or said[-1].role != "user":
         raise UserError("The last message must be a goal of the role user; there is nothing to reach.")
-    pictures = {"image"} if any(one.parts for one in messages) else set[str]()
-    for name in sorted(pictures | (_NOT_HERE & options.keys())):
-        raise UserError("An app answers in words, by its own tools; it does not take {name!r}.", name=name)
+    refused = [name for name, value in options.items() if name != "user" and value != {"type": "text"}]
+    for name in [*(["image"] if any(one.parts for one in messages) else []), *refused]:
+        raise UserError(
+            "An app answers in words, with its own tools and settings; it does not take {name!r}.",
+            name=name,
+            param=name,
+        )
     earlier: list[Message] = []
     for one in reversed(said[:-1]):
         # Instructions of the caller are words of the user: those of the app come first.
