@@ -154,3 +154,10 @@ def test_a_called_app_may_nothing_that_the_calling_run_may_not() -> None:
     deep = Policy(rules=inner.rules, outer=Policy(rules=inner.rules, outer=Policy(rules=[rule("deny")])))
     assert decided(deep) == "deny"
     assert Policy.model_validate(deep.model_dump(mode="json")) == deep
+
+
+def test_the_file_that_the_guide_shows_is_one(tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[2] / "docs/agents.md").read_text("utf-8")
+    shown = guide.partition("## Apps")[2].partition("```yaml\n")[2].partition("```")[0]
+    app = read_app(written(tmp_path, shown), "clerk")
+    assert app.tools == ("fetch_page", "app/researcher")
