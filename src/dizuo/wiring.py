@@ -355,7 +355,7 @@ class House:
         from dizuo.platform.secrets import Secrets
 
         secrets = Secrets(self.settings.home, self.settings.secret_key)
-        return Webhook(self.database, secrets, self.approvals, self.settings.resolved_public_url())
+        return Webhook(self.database, secrets, self.approvals, self.settings.resolved_public_url)
 
     @once
     def run_worker(self) -> "Worker":

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from dizuo.agents.approvals import Approval
 from dizuo.agents.policy import Policy, Rule
 from dizuo.core.errors import Conflict
 from dizuo.core.tools import tool
@@ -91,12 +90,11 @@ def test_a_question_that_nobody_answers_in_time_is_refused_and_the_model_reads_i
     [one] = desk.house.approvals.waiting()
     assert one.expires_at is not None
     assert one.expires_at - one.asked_at == pytest.approx(timedelta(hours=36), abs=timedelta(seconds=5))
-    left = desk.house.approvals.expire()
-    assert left == pytest.approx(36 * 3600, abs=60)
+    desk.house.approvals.expire()
     assert desk.status(run_id) == "waiting"
 
     desk.later(37)
-    assert desk.house.approvals.expire() is None
+    desk.house.approvals.expire()
     assert desk.status(run_id) == "active"
     assert desk.house.jobs.list(run_id, active=True) != [], "a worker takes it up"
     desk.advance(run_id)
@@ -242,6 +240,7 @@ def test_it_is_told_who_answered_what_when_and_with_which_arguments(desk: Desk) 
     assert found[write.call_id] == write.model_copy(
         update={
             "state": "approved",
+            "by": "person",
             "answered_at": found[write.call_id].answered_at,
             "answered_by": desk.house.identity.owner().name,
             "new_arguments": changed,
@@ -267,18 +266,17 @@ def test_it_is_told_who_answered_what_when_and_with_which_arguments(desk: Desk) 
     assert [one.run_id for one in desk.house.approvals.waiting(bob)] == [others, others]
 
 
-def test_questions_are_found_without_reading_all_steps(desk: Desk) -> None:
-    """By the index, which holds those steps alone."""
+@pytest.mark.sqlite_only
+def test_what_waits_is_found_without_reading_all_runs_and_steps(desk: Desk) -> None:
+    """By indexes that hold open runs and questions alone."""
     from dizuo.agents import approvals
 
-    said: list[Any] = []
-
-    def kept(connection: sa.Connection, *_: Any) -> Iterator[Approval]:
-        rows = sa.select(schema.run_steps.c.number).where(approvals._IS_APPROVAL)
-        compiled = str(rows.compile(dialect=connection.dialect))
-        said.extend(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}").all())
-        yield from ()
-
+    open_runs = sa.select(schema.runs.c.id).where(approvals._IS_OPEN)
+    steps = sa.select(schema.run_steps.c.number).where(
+        approvals._IS_APPROVAL, schema.run_steps.c.run_id.in_(["a", "b"])
+    )
     with desk.house.database.read() as connection:
-        list(kept(connection))
-    assert "ix_run_steps_approvals" in str(said)
+        for query, index in ((open_runs, "ix_runs_open"), (steps, "ix_run_steps_approvals")):
+            said = query.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True})
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {said}").all()
+            assert index in str(plan)

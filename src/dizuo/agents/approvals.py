@@ -26,7 +26,7 @@ MOST_HOURS = 87_600.0  # ten years
 
 _runs, _steps, _users = schema.runs, schema.run_steps, schema.users
 # As the index has it: with values bound to it the databases would not see that they may use it.
-_IS_APPROVAL = sa.text(schema.IS_APPROVAL)
+_IS_APPROVAL, _IS_OPEN = sa.text(schema.IS_APPROVAL), sa.text(f"runs.{schema.IS_OPEN}")
 
 
 class Approval(Noun):
@@ -43,8 +43,8 @@ class Approval(Noun):
     expires_at: datetime | None = None  # None: never
     state: ApprovalState = "waiting"
     answered_at: datetime | None = None
-    answered_by: str | None = None  # a user's name; None: nobody, an agent that asked for the run, or somebody at the
-    # command line of this machine
+    by: Literal["person", "agent", "timeout"] | None = None  # agent: one of others, that asked for the run
+    answered_by: str | None = None  # the name of the person; None: nobody, or somebody at this machine's command line
     new_arguments: str | None = None  # in place of the model's
     reason: str = ""
 
@@ -83,16 +83,11 @@ class Approvals:
         found.sort(key=lambda one: (one.asked_at, one.run_id, one.step), reverse=True)
         return found[:limit]
 
-    def expire(self) -> float | None:
-        """Refuses what nobody has answered in time, and has these runs go on. Seconds until something is due again;
-        None: nothing is."""
-        due: datetime | None = None
+    def expire(self) -> None:
+        """Refuses what nobody has answered in time, and has these runs go on."""
         now = datetime.fromisoformat(schema.now())
         for one in self.waiting():
-            if one.expires_at is None:
-                continue
-            if one.expires_at > now:
-                due = min(due or one.expires_at, one.expires_at)
+            if one.expires_at is None or one.expires_at > now:
                 continue
             hours = (one.expires_at - one.asked_at).total_seconds() / 3600
             reason = f"Nobody answered within {hours:.3g} hours."
@@ -103,7 +98,6 @@ class Approvals:
             except Conflict:  # somebody was quicker
                 continue
             self._advance(one.run_id, user_id)
-        return None if due is None else (due - now).total_seconds()
 
 
 def settle(connection: sa.Connection, run_id: str, given: ApprovalGiven) -> int | None:
@@ -147,8 +141,9 @@ def _approvals(
     columns = (_steps.c.run_id, _steps.c.number, _steps.c.kind, _steps.c.data, _steps.c.at)
     rows = sa.select(*columns, _runs.c.goal, _runs.c.status).join(_runs, _runs.c.id == _steps.c.run_id)
     rows = rows.where(_IS_APPROVAL).order_by(_steps.c.run_id, _steps.c.number)
-    if unanswered_only:
-        rows = rows.where(_runs.c.status != "ended")
+    if unanswered_only:  # few runs are open, and this is asked every second
+        open_runs = connection.scalars(sa.select(_runs.c.id).where(_IS_OPEN)).all()
+        rows = rows.where(_steps.c.run_id.in_(open_runs))
     if user_id is not None:
         rows = rows.where(_runs.c.user_id == user_id)
     if run_id:
@@ -196,6 +191,7 @@ def _answered(one: Approval, step: ApprovalGiven, at: str, names: dict[int, str]
     return one.model_copy(
         update={
             "state": "expired" if step.by == "timeout" else state,
+            "by": step.by,
             "answered_at": datetime.fromisoformat(at),
             "answered_by": names.get(step.user_id) if step.user_id is not None and step.by == "person" else None,
             "new_arguments": step.arguments,

@@ -15,7 +15,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -88,11 +88,11 @@ class Webhook:
         database: Database,
         secrets: Secrets,
         approvals: Approvals,
-        public_url: str,
+        public_url: Callable[[], str],
         limits: WebLimits = WebLimits(seconds=15),
         retry_s: Sequence[float] = RETRY_S,
     ) -> None:
-        """`public_url` is where people reach the pages."""
+        """`public_url` says where people reach the pages."""
         self._database = database
         self._secrets = secrets
         self._approvals = approvals
@@ -158,7 +158,7 @@ class Webhook:
         self._set()
         row = self._row()
         assert row is not None
-        body = _body("webhook.test", {"url": self._public_url})
+        body = _body("webhook.test", {"url": self._public_url()})
         begun_s = time.monotonic()
         try:
             asyncio.run(self._send(row.url, self._key(row), f"msg_test_{secrets.token_hex(8)}", body))
@@ -176,21 +176,17 @@ class Webhook:
 
     # --- the worker -------------------------------------------------------------------------------------------
 
-    def deliver(self, stopping: threading.Event) -> float | None:
-        """Sends what is due. Seconds until something is due again; None: nothing is."""
+    def deliver(self, stopping: threading.Event) -> None:
+        """Sends what is due."""
         hook = self._row()
         if hook is None:
-            return None
+            return
         self._note(self._approvals.waiting())
         with self._database.read() as connection:
-            waits = _deliveries.select().where(_deliveries.c.status == "waiting").order_by(_deliveries.c.due_at)
-            rows = connection.execute(waits).all()
-        now = schema.now()
-        due = [row for row in rows if row.due_at <= now]
-        if due:
-            asyncio.run(self._send_all(hook, due, stopping))
-            return 0.0
-        return (datetime.fromisoformat(rows[0].due_at) - datetime.fromisoformat(now)).total_seconds() if rows else None
+            due = _deliveries.select().where(_deliveries.c.status == "waiting", _deliveries.c.due_at <= schema.now())
+            rows = connection.execute(due.order_by(_deliveries.c.due_at)).all()
+        if rows:
+            asyncio.run(self._send_all(hook, rows, stopping))
 
     def _note(self, waiting: Sequence[Approval]) -> None:
         """Makes a row of each question that has none; drops what needs telling no more."""
@@ -231,15 +227,15 @@ class Webhook:
     def _said(self, one: Approval) -> Mapping[str, Any]:
         """What the address is told of a question."""
         told = one.model_dump(mode="json", include={"run_id", "goal", "call_id", "tool", "why"})
-        cut = len(one.arguments) > MOST_ARGUMENTS
+        cut, here = len(one.arguments) > MOST_ARGUMENTS, self._public_url()
         return {
             **told,
             "arguments": one.arguments[:MOST_ARGUMENTS],
             "arguments_cut": cut,
             "asked_at": one.asked_at.isoformat(),
             "expires_at": one.expires_at.isoformat() if one.expires_at else None,
-            "page": f"{self._public_url}/runs/{one.run_id}#step-{one.step}",
-            "answer": f"{self._public_url}/api/runs/{one.run_id}/answer",
+            "page": f"{here}/runs/{one.run_id}#step-{one.step}",
+            "answer": f"{here}/api/runs/{one.run_id}/answer",
         }
 
     async def _send_all(self, hook: Any, rows: "Sequence[sa.Row[Any]]", stopping: threading.Event) -> None:

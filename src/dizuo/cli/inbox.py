@@ -83,9 +83,9 @@ def audit(
                 one.tool,
                 _short(one.new_arguments or one.arguments) + (f" ({t('changed')})" if one.new_arguments else ""),
                 t(_STATES[one.state]),
-                one.answered_by or "-",
+                t("an agent of others") if one.by == "agent" else one.answered_by or "-",
                 when(one.answered_at),
-                _short(one.reason),
+                "" if one.by == "timeout" else _short(one.reason),
             )
             for one in found
         ],

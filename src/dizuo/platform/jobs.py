@@ -169,7 +169,7 @@ class Jobs:
         self._worker: JobWorker | None = None
         self._starting = threading.Lock()
         self._closed = threading.Event()
-        self._chores = Chores(database, self._closed)
+        self._chores = Chores(self._closed)
 
     def register(self, kind: str, body: Body, *, lane: str = "") -> None:
         """What does the jobs of a kind: takes waiting items and finishes them until none is left.

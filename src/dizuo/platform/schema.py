@@ -397,6 +397,8 @@ def unused_id(connection: sa.Connection, table: Table, column: str) -> int | Non
 
 # --- agents ---------------------------------------------------------------------------------------------------
 
+IS_OPEN = "status != 'ended'"
+
 runs = Table(
     "runs",
     metadata,
@@ -414,6 +416,7 @@ runs = Table(
     Column("forked_from", String(40), nullable=False),
     Column("created_at", String(32), nullable=False),
     Column("changed_at", String(32), nullable=False),
+    Index("ix_runs_open", "id", sqlite_where=sa.text(IS_OPEN), postgresql_where=sa.text(IS_OPEN)),
 )
 
 IS_APPROVAL = "kind IN ('asked', 'answered')"

@@ -13,6 +13,7 @@ from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from dizuo.studio.approvals import approvals_page
 from dizuo.studio.ask import ask_page, thread_page
 from dizuo.studio.assets import STATIC
 from dizuo.studio.base import base_page
@@ -51,6 +52,7 @@ _PAGES = (
     ("/models/{name:path}", model_page),
     ("/routes", routes_page),
     ("/runs", runs_page),
+    ("/runs/approvals", approvals_page),
     ("/runs/{run_id}", run_page),
     ("/tools", tools_page),
     ("/memory", memory_page),

@@ -49,13 +49,14 @@ def style() -> None:
 
 
 def runs_head(page: Page, here: str, title: str, lead: str) -> Element:
-    """The head that the pages of runs, tools and memory share. Returns it, for buttons."""
+    """The head that the pages of runs, questions, tools and memory share. Returns it, for buttons."""
     style()
     with page.el("div", "head") as head, page.el("div"):
         page.text("h1", "", title)
         page.text("p", "muted", lead)
-    views = (("runs", "/runs", _("Runs")), ("tools", "/tools", _("Tools")), ("memory", "/memory", _("Memories")))
-    tabs(page, _("What belongs to runs"), here, views)
+    views = (("runs", "/runs", _("Runs")), ("approvals", "/runs/approvals", _("Questions")))
+    more = (("tools", "/tools", _("Tools")), ("memory", "/memory", _("Memories")))
+    tabs(page, _("What belongs to runs"), here, views + more)
     return head
 
 

@@ -15,6 +15,7 @@ from dizuo.studio.guard import Theme
 from dizuo.studio.keys import KeyList
 from dizuo.studio.layout import HTML_LANGUAGE, THEMES, frame, set_theme
 from dizuo.studio.page import Handler, Page, value_of
+from dizuo.studio.webhook import WebhookCard
 
 _LANGUAGE_NAMES = {"en": "English", "zh": "简体中文"}
 _SOURCES = {"default": _("default"), "file": _("file"), "environment": _("environment"), "flag": _("flag")}
@@ -40,15 +41,20 @@ class _Settings:
             with self._section(_("API keys"), _("For programs that ask this instance. A key may do what you may.")):
                 self._keys = KeyList(page, self._show_secret)
             self._users: Element | None = None
+            self._webhook: WebhookCard | None = None
             if page.visitor.is_owner:
                 with self._section(_("People"), _("Who may sign in. Everyone has threads of their own.")):
                     labels = _("Name of the person"), _("Name of the new user"), _("Add person")
                     self._build_form("user-name", *labels, self._create_user)
                     self._users = page.el("div", "stack")
+                with self._section(_("Webhook"), _("An address that is told when a run of anybody's asks something.")):
+                    self._webhook = WebhookCard(page, self._show_secret)
                 self._show_instance()
         self._build_dialogs()
         await self._keys.load()
         await self._load_users()
+        if self._webhook is not None:
+            await self._webhook.load()
 
     def _section(self, title: str, lead: str) -> Element:
         page = self.page

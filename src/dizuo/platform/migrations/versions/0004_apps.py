@@ -17,6 +17,8 @@ def upgrade() -> None:
     op.add_column("runs", sa.Column("key_id", sa.Integer(), nullable=True))
     op.create_index(op.f("ix_runs_parent_id"), "runs", ["parent_id"], unique=False)
     is_approval = sa.text("kind IN ('asked', 'answered')")
+    is_open = sa.text("status != 'ended'")
+    op.create_index("ix_runs_open", "runs", ["id"], unique=False, sqlite_where=is_open, postgresql_where=is_open)
     op.create_index(
         "ix_run_steps_approvals",
         "run_steps",
