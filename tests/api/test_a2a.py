@@ -449,6 +449,7 @@ def test_the_card_for_keys_names_the_apps_that_they_may_ask(server: Served) -> N
 
 def test_an_app_that_there_is_not_is_told(server: Served, client: httpx.Client) -> None:
     error_of(client.get("/a2a/nobody/.well-known/agent-card.json"), 404)
+    error_of(client.post("/a2a/a%00b", json={}), 404)
     params = {"message": {"messageId": "m", "role": "ROLE_USER", "parts": [{"text": "Go."}]}}
     rpc = {"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": params}
     found = client.post("/a2a/nobody", json=rpc, headers={"A2A-Version": "1.0"}).json()

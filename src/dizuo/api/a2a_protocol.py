@@ -33,9 +33,9 @@ from fastapi.concurrency import run_in_threadpool
 from dizuo.agents import tasks
 from dizuo.agents.workspace import Workspace
 from dizuo.api import a2a_tasks
-from dizuo.api.a2a import base_url
 from dizuo.api.a2a_cards import extended_card
 from dizuo.api.auth import Caller
+from dizuo.api.own_address import own_address
 from dizuo.core.errors import DizuoError, NotFound
 from dizuo.platform import schema
 from dizuo.wiring import House
@@ -211,7 +211,7 @@ class _Handler(RequestHandler):
 
     async def on_get_extended_agent_card(self, params: Any, context: ServerCallContext) -> AgentCard:
         call = _Call(context)
-        base = base_url(call.request, call.house)
+        base = own_address(call.request, call.house)
         return await call.do(extended_card, call.house, base, call.asker.app, call.asker.knowledge)
 
     @staticmethod
