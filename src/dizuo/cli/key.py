@@ -28,7 +28,8 @@ def create(
     scope: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="SCOPE", help=_("models: /v1 and /mcp only; read: looking only; all, the default. May repeat.")
+            metavar="SCOPE",
+            help=_("models: /v1, /mcp and /a2a only; read: looking only; all, the default. May repeat."),
         ),
     ] = None,
     model: Annotated[
