@@ -400,7 +400,7 @@ class House:
         """Runs that agents of others ask for."""
         from dizuo.agents.tasks import Tasks
 
-        return Tasks(self.database, self.runs, self.launcher.start)
+        return Tasks(self.database, self.runs, self.run_files, self.launcher.start)
 
     @once
     def toolbox(self) -> "Toolbox":

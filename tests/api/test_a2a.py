@@ -216,6 +216,32 @@ def test_files_of_the_run_are_artifacts_and_links_are_not(server: Served, think:
     assert "large.bin (2097152 bytes)" in made["files-left-out"].text
 
 
+def test_files_of_a_message_are_in_the_folder_of_the_run(server: Served, think: Callable[..., ByTurn]) -> None:
+    think(
+        [call("read_file", path="umsatz.csv"), call("read_file", path="file-2.txt", id="2")],
+        lambda messages: "\n".join(one.content for one in messages[-2:]),
+    )
+    request = message("Which region sells most?")
+    request.message.parts.extend(
+        [
+            Part(raw="区域,销售额\n北,3\n".encode(), filename="umsatz.csv", media_type="text/csv"),
+            Part(raw=b"A note.", media_type="text/plain"),
+        ]
+    )
+
+    async def send(client: Client) -> Task:
+        [event] = await drained(client.send_message(request))
+        return event.task
+
+    task = spoken(server, send, streaming=False)
+    assert task.status.state == DONE
+    assert "北,3" in answer(task)
+    assert "A note." in answer(task)
+    for name in ("../out.txt", "/etc/x", "a\nb"):
+        request.message.parts[1].filename = name
+        refused(server, errors.InvalidParamsError, lambda client: drained(client.send_message(request)))
+
+
 def test_a_stream_tells_how_it_goes_and_ends_with_the_state(server: Served, think: Callable[..., ByTurn]) -> None:
     class Talking(ByTurn):
         async def stream(self, messages: Any, **options: Any) -> AsyncIterator[Event]:
@@ -515,8 +541,10 @@ def test_what_is_no_message_is_refused(server: Served, client: httpx.Client) -> 
     assert rpc("SendMessage", {"message": 1}) == -32602
     assert rpc("SendMessage", {"message": {"messageId": "m", "role": "ROLE_USER", "parts": []}}) == -32602
     assert rpc("SendMessage", {"message": {"messageId": "m", "role": "ROLE_USER", "parts": [{"text": "  "}]}}) == -32602
-    picture = {"raw": "iVBORw==", "mediaType": "image/png"}
-    assert rpc("SendMessage", {"message": {"messageId": "m", "role": "ROLE_USER", "parts": [picture]}}) == -32005
+    parts: list[Any] = [{"text": "Look."}, {"url": f"{server.url}/healthz", "mediaType": "image/png"}]
+    assert rpc("SendMessage", {"message": {"messageId": "m", "role": "ROLE_USER", "parts": parts}}) == -32005
+    parts = [{"raw": "iVBORw==", "filename": "a.png"}]  # nothing is said of it
+    assert rpc("SendMessage", {"message": {"messageId": "m", "role": "ROLE_USER", "parts": parts}}) == -32602
     assert rpc("GetTask", {"id": "no-such-task"}) == -32001
     deep = b'{"jsonrpc":"2.0","id":1,"method":"GetTask","params":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     assert code(content=deep) in (-32600, -32602, -32603, -32700)

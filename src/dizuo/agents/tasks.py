@@ -8,7 +8,7 @@ remembered.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import sqlalchemy as sa
 
@@ -20,6 +20,7 @@ from dizuo.platform import schema
 from dizuo.platform.database import Database
 
 if TYPE_CHECKING:
+    from dizuo.agents.run_files import RunFiles
     from dizuo.agents.runs import Asked, Run, Runs
 
 MOST_CONTEXT_CHARACTERS = 128
@@ -57,24 +58,33 @@ class Task:
 class Tasks:
     """The tasks of an instance. Blocking; safe between processes."""
 
-    def __init__(self, database: Database, runs: "Runs", start: "Callable[..., Run]") -> None:
+    def __init__(self, database: Database, runs: "Runs", files: "RunFiles", start: "Callable[..., Run]") -> None:
         """`start` begins a run, as `apps.launch.Launcher.start` does."""
         self._database = database
         self._runs = runs
+        self._files = files
         self._start = start
 
-    def send(self, asker: Asker, text: str, *, task_id: str = "", context_id: str = "") -> Task:
-        """Takes a message. To a task that asks back it is the answer, to one that goes on a word midway. Without a task
-        it is a goal, and in a conversation what comes after its last task.
+    def send(
+        self,
+        asker: Asker,
+        text: str,
+        files: Sequence[tuple[str, BinaryIO]] = (),
+        *,
+        task_id: str = "",
+        context_id: str = "",
+    ) -> Task:
+        """Takes a message, with files by their names. To a task that asks back it is the answer, to one that goes on a
+        word midway. Without a task it is a goal, and in a conversation what comes after its last task.
 
         Raises NotFound for a task; Conflict for one that waits for a person, rests or has ended; UserError for a
-        conversation that is none or another's; and what `start` raises.
+        conversation that is none or another's; and what `start` and `RunFiles.give` raise.
         """
         with traces.span("task") as span:
             if task_id:
-                task = self._answered(asker, self.get(asker, task_id), text, context_id)
+                task = self._answered(asker, self.get(asker, task_id), text, files, context_id)
             else:
-                task = self._begun(asker, text, context_id)
+                task = self._begun(asker, text, files, context_id)
             span.attributes["dizuo.run"] = task.run.id
         return task
 
@@ -99,7 +109,7 @@ class Tasks:
 
     # ----------------------------------------------------------------------------------------------------------
 
-    def _begun(self, asker: Asker, text: str, context_id: str) -> Task:
+    def _begun(self, asker: Asker, text: str, files: Sequence[tuple[str, BinaryIO]], context_id: str) -> Task:
         if len(context_id) > MOST_CONTEXT_CHARACTERS or not context_id.isprintable():
             raise UserError("The id of a conversation has at most {n} characters.", n=MOST_CONTEXT_CHARACTERS)
         before = self._rows(asker, context_id, 1) if context_id else ()
@@ -110,12 +120,17 @@ class Tasks:
             user_id=asker.user_id,
             earlier=_conversation(self._runs.steps(before[0].id)) if before else (),
             for_others=True,
+            hold=bool(files),
         )
         with self._database.write() as connection:
             connection.execute(_tasks.insert().values({"run_id": run.id, "context_id": context_id or run.id}))
+        if files:
+            self._files.begin(run.id, files, asker.user_id)
         return self.get(asker, run.id)
 
-    def _answered(self, asker: Asker, task: Task, text: str, context_id: str) -> Task:
+    def _answered(
+        self, asker: Asker, task: Task, text: str, files: Sequence[tuple[str, BinaryIO]], context_id: str
+    ) -> Task:
         run = task.run
         if context_id and context_id != task.context_id:
             raise UserError("The task {id} is of another conversation.", id=run.id)
@@ -124,6 +139,8 @@ class Tasks:
         if run.status == "paused":
             raise Conflict("A person lets the task {id} rest, and must let it go on.", id=run.id)
         question = next((one for one in task.waiting if one.step.why == "question"), None)
+        if files and (question is not None or run.status == "active"):
+            self._files.give(run.id, files, asker.user_id)
         if question is not None:
             call_id = question.step.call_id
             self._runs.answer(question.run_id, call_id, "approve", reason=text, user_id=asker.user_id, by="agent")

@@ -83,7 +83,7 @@ def _card(url: str, name: str, description: str, skills: list[AgentSkill]) -> Ag
         capabilities=AgentCapabilities(streaming=True, extended_agent_card=True),
         security_schemes={"key": SecurityScheme(http_auth_security_scheme=bearer)},
         security_requirements=[SecurityRequirement(schemes={"key": StringList()})],
-        default_input_modes=["text/plain", "application/json"],
+        default_input_modes=["text/plain", "application/json", "text/csv", "application/octet-stream"],
         default_output_modes=["text/plain", "application/octet-stream"],
         skills=skills,
     )

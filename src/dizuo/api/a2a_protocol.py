@@ -104,7 +104,7 @@ class _Call:
             raise errors.InvalidParamsError("The message says nothing, or holds NUL.")
         ids = {"task_id": message.task_id, "context_id": message.context_id}
         try:
-            return await self.do(self.house.tasks.send, self.asker, text, **ids)
+            return await self.do(self.house.tasks.send, self.asker, text, a2a_tasks.files_of(message), **ids)
         except errors.TaskNotFoundError as error:
             raise error if message.task_id else errors.UnsupportedOperationError(error.message) from None
 

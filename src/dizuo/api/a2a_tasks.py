@@ -4,7 +4,8 @@ import json
 import mimetypes
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from io import BytesIO
+from typing import Any, BinaryIO
 
 from a2a.helpers.proto_helpers import get_data_parts
 from a2a.types import (
@@ -186,14 +187,25 @@ def _naive(at: datetime) -> datetime:
 
 
 def text_of(message: Message) -> str:
-    """What a message says, its data as JSON. Raises ValueError for parts that are files or addresses."""
+    """What a message says, its data as JSON. Raises ValueError for parts that are addresses, which are not called."""
     found: list[str] = []
     for part in message.parts:
         match part.WhichOneof("content"):
-            case "text":
+            case "text" if not part.filename:
                 found.append(part.text)
             case "data":
                 found.append(json.dumps(get_data_parts([part])[0], ensure_ascii=False))
-            case kind:
-                raise ValueError(f"parts of the kind {kind!r} are not taken, only text and data")
+            case "url":
+                raise ValueError("addresses of files are not called: send what is in them")
     return "\n".join(found)
+
+
+def files_of(message: Message) -> list[tuple[str, BinaryIO]]:
+    """The files of a message by their names."""
+    found: list[tuple[str, BinaryIO]] = []
+    for part in message.parts:
+        kind = part.WhichOneof("content")
+        if kind == "raw" or (kind == "text" and part.filename):
+            name = part.filename or f"file-{len(found) + 1}{mimetypes.guess_extension(part.media_type) or ''}"
+            found.append((name, BytesIO(part.raw if kind == "raw" else part.text.encode())))
+    return found
