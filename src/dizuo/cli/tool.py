@@ -48,6 +48,33 @@ def list_(terminal: Terminal) -> None:
     )
 
 
+@command(app, "offered", _("List the tools that a run may be given, and those that every run has."))
+def offered(terminal: Terminal) -> None:
+    from dizuo.agents.run_tools import run_tools
+    from dizuo.cli.table import show_table
+
+    with terminal.house() as house:
+        tools = run_tools(house.equipment, house.identity.owner().id)
+    if terminal.as_json:
+        terminal.show_json({"tools": [one.model_dump(mode="json") for one in tools]})
+        return
+    t = terminal.t
+    show_table(
+        terminal,
+        (t("Name"), t("Given"), t("Asks first"), t("What it does")),
+        [
+            (
+                one.name,
+                t("always") if one.given else f"--tool {one.name}",
+                t("yes") if one.asks else "-",
+                " ".join(one.description.split()),
+            )
+            for one in tools
+        ],
+        whole=(0,),
+    )
+
+
 @command(
     app,
     "add",
