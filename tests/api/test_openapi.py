@@ -63,3 +63,13 @@ def test_an_operation_keeps_to_its_description(label: str, headers: dict[str, st
 def test_hardly_an_operation_is_left_out() -> None:
     described = sum(len(methods) for methods in description["paths"].values())
     assert described - len(operations) == 7
+
+
+def test_every_operation_says_what_an_error_looks_like() -> None:
+    """Its schema is named rather than built for each: the name must lead somewhere."""
+    assert "error" in description["components"]["schemas"]["ErrorBody"]["properties"]
+    doors = {path for path in description["paths"] if path in ("/healthz", "/readyz", "/metrics")}
+    for path in description["paths"].keys() - doors:
+        for method, operation in description["paths"][path].items():
+            said = operation["responses"]["422"]["content"]["application/json"]["schema"]
+            assert said == {"$ref": "#/components/schemas/ErrorBody"}, (method, path)
