@@ -62,7 +62,10 @@ class _Tools:
             if not page.visitor.is_owner:
                 self._offered([one for one in tools if not one.trusted])
             self._lent([one for one in tools if one.trusted and not one.given])
-            with self._section(_("Every agent has these"), _("In the words that a model reads. A run with a knowledge base searches it, besides.")):
+            with self._section(
+                _("Every agent has these"),
+                _("In the words that a model reads. A run with a knowledge base searches it, besides."),
+            ):
                 for one in tools:
                     if one.given:
                         show_run_tool(page, one)
