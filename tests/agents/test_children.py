@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from dizuo.core.errors import Conflict, NotFound
 from dizuo.core.events import Event
 from dizuo.core.messages import Message
 from dizuo.core.protocols import ChatModel
-from dizuo.core.tools import Tool, ToolResult, tool
+from dizuo.core.tools import Tool, ToolContext, ToolResult, tool
+from dizuo.platform.database import Database
 from dizuo.wiring import House
 from tests.agents.scripts import ByTurn, Reply, call
 
@@ -228,6 +230,70 @@ def test_a_crash_begins_no_second_child_and_loses_no_end(
     assert desk.child(run.id).id == child.id
     assert len(desk.models["helper"].read) == 1, "and its model is not asked again"
     assert desk.end(run.id).text == "It is 42."
+
+
+@pytest.mark.parametrize("committed", [False, True])
+def test_a_kill_at_any_transaction_ends_right_with_each_effect_once(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, committed: bool
+) -> None:
+    """The process dies in turn within, or right after, each of the transactions that work on a run and its child."""
+    sent: list[str] = []
+
+    @tool(effect="own")
+    def post(text: str, context: ToolContext) -> str:
+        """Post."""
+        sent.append(context.run_id)
+        return f"posted {text}"
+
+    class Killed(BaseException):
+        pass
+
+    desk.more = [post]
+    write, count, dies_at = Database.write, 0, 0
+
+    @contextmanager
+    def dying(database: Database) -> Iterator[Any]:
+        nonlocal count
+        count += 1
+        dies = count == dies_at
+        with write(database) as connection:
+            yield connection
+            if dies and not committed:
+                raise Killed
+        if dies:
+            raise Killed
+
+    monkeypatch.setattr(Database, "write", dying)
+    kills = 0
+    while True:
+        desk.app("helper", [call("post", text="it")], last_result)
+        run = desk.start([ASK_HELPER], last_result)
+        sent.clear()
+        count, dies_at = 0, kills + 1
+        killed, died_at = False, ""
+        while desk.jobs.subjects:
+            subject = desk.jobs.subjects[0]
+            try:
+                asyncio.run(desk.worker.advance(subject))
+            except Killed:  # the job is begun again
+                killed, died_at = True, subject
+                desk.open()
+            else:
+                desk.jobs.subjects.remove(subject)
+            if any(one.status == "waiting" for one in desk.children(run.id)):
+                # It died between a call and its result: a person is asked whether to make it again.
+                [asked] = desk.runs.asking(run.id)
+                assert asked.step.why == "maybe_done"
+                decision = "reject" if sent else "approve"
+                desk.runs.answer(asked.run_id, asked.step.call_id, decision, reason="posted it")
+                desk.jobs.subjects.append(asked.run_id)
+        if not killed:
+            break
+        kills += 1
+        assert desk.runs.get(run.id).reason == "done", (kills, died_at)
+        assert "posted it" in desk.end(run.id).text
+        assert sent == [desk.child(run.id).id], kills
+    assert kills > 8
 
 
 @pytest.mark.both_databases

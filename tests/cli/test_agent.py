@@ -1,6 +1,6 @@
 """`dizuo agent run` and `dizuo run …`, with a model that follows a script."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +8,9 @@ import pytest
 
 from dizuo.agents.policy import Policy
 from dizuo.cli.terminal import INTERRUPTED, Terminal
+from dizuo.core.messages import Message
 from dizuo.wiring import House
-from tests.agents.scripts import ByTurn, call
+from tests.agents.scripts import ByTurn, Said, call
 from tests.cli.conftest import Ran
 
 Dizuo = Callable[..., Ran]
@@ -84,9 +85,35 @@ def test_apps_are_listed_shown_and_run(dizuo: Dizuo, as_told: Callable[..., None
     assert started(dizuo, "--app", "clerk", "--tokens", "1000").status == 0
     run = the_run(dizuo)
     assert run["app"] == "clerk"
+    assert "app/clerk" in dizuo("run", "list").out.replace("\n", "")
     budget = dizuo("run", "show", run["id"], "--json").json["steps"][0]["budget"]
     assert (budget["steps"], budget["tokens"]) == (7, 1000)
     assert dizuo("agent", "run", "Add.", "--app", "broken").status == 1
+
+
+def test_what_a_called_app_asks_is_asked_where_one_follows_the_run_above(
+    dizuo: Dizuo, as_told: Callable[..., None], home: Path, somebody_there: None
+) -> None:
+    (home / "apps").mkdir(parents=True)
+    (home / "apps/clerk.yaml").write_text(
+        "name: clerk\ntitle: C\ndescription: C\ninstructions: Be the clerk.\n", "utf-8"
+    )
+
+    def first(messages: Sequence[Message]) -> Said:
+        clerk = "Be the clerk." in messages[0].content
+        return [call("ask_user", question="Twice?")] if clerk else [call("ask_clerk", task="Add.")]
+
+    as_told(first, lambda messages: messages[-1].content)
+    ran = started(dizuo, "--tool", "app/clerk", stdin="Yes, twice\n")
+    assert ran.status == 0, ran.err
+    assert "It asks: Twice?" in ran.err
+    assert "Another app is at work on it: dizuo run show run_" in ran.out
+    assert "Yes, twice" in ran.out.splitlines()
+    assert {one["app"]: one["goal"] for one in dizuo("run", "list", "--json").json["runs"]} == {
+        "clerk": "Add.",
+        "": "Add.",
+    }
+    assert dizuo("agent", "run", "Add.", "--model", "x/y", "--tool", "app/nobody").status == 1
 
 
 def test_without_anybody_there_a_question_waits_and_is_answered_by_a_command(

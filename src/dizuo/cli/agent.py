@@ -161,7 +161,7 @@ def list_(
                 one.id,
                 run_view.status_of(terminal, one),
                 one.goal,
-                one.model,
+                f"app/{one.app} · {one.model}" if one.app else one.model,
                 str(used[one.id].steps),
                 f"{used[one.id].tokens:,}",
                 f"{used[one.id].cost:,.4f}",
