@@ -130,6 +130,7 @@ class House:
         for kind in _RUN_JOBS:
             jobs.register(kind, lambda context: self.run_worker.run_job(context), lane=kind)
         jobs.register_chore("approvals", lambda _stopping: self.approvals.expire(), every_s=1.0)
+        jobs.register_chore("runs", lambda _stopping: self.runs.take_up(), every_s=10.0)
         jobs.register_chore("webhook", lambda stopping: self.webhook.deliver(stopping), every_s=1.0)
         return jobs
 

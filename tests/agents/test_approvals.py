@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from dizuo.agents.approvals import Approvals
 from dizuo.agents.policy import Policy, Rule
 from dizuo.core.errors import Conflict
 from dizuo.core.tools import tool
@@ -167,6 +168,38 @@ def test_a_call_that_was_cut_off_twice_is_asked_about_twice(desk: Desk) -> None:
         [one] = desk.house.approvals.waiting()
         assert (one.why, desk.status(run_id)) == ("maybe_done", "waiting")
         desk.house.runs.answer(run_id, one.call_id, "approve")
+
+
+@pytest.mark.both_databases
+def test_a_run_whose_answer_was_written_by_a_process_that_was_killed_then_is_taken_up(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.say([_TWO[1]], "Done.")
+    run_id, others = desk.run(answer_hours=1), desk.run()
+    desk.later(2)
+
+    def killed(*_: object) -> None:
+        raise RuntimeError
+
+    desk.house.jobs.start()
+    for job in desk.house.jobs.list(active=True):
+        list(desk.house.jobs.watch(job.id))
+    with monkeypatch.context() as patch:
+        patch.setattr(desk.house.runs, "advance_soon", killed)
+        desk.house.approvals = Approvals(desk.house.database, killed)
+        with pytest.raises(RuntimeError):
+            desk.house.approvals.expire()
+    assert desk.status(run_id) == "active"
+    assert [one.state for one in desk.house.approvals.list(run_id=run_id)] == ["expired"]
+    desk.house.runs.take_up()
+    assert desk.house.jobs.list(run_id, active=True) == [], "it may be on its way: ten seconds"
+    with desk.house.database.write() as connection:
+        connection.execute(schema.runs.update().values(changed_at=_earlier(schema.now(), 1)))
+    desk.house.runs.take_up()
+    [job] = desk.house.jobs.list(run_id, active=True)
+    assert desk.house.jobs.list(others, active=True) == [], "it waits"
+    list(desk.house.jobs.watch(job.id))
+    assert desk.house.runs.get(run_id).reason == "done"
 
 
 WORKER = """

@@ -4,7 +4,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -35,12 +35,13 @@ from dizuo.core import traces
 from dizuo.core.errors import Conflict, UserError
 from dizuo.core.messages import Message, Noun
 from dizuo.core.tools import ToolArgumentsError
-from dizuo.platform import schema
+from dizuo.platform import schema, secrets_kept
 from dizuo.platform.database import Database
 from dizuo.platform.jobs import Jobs
 
 MOST_GOAL_CHARACTERS = 100_000
 _WATCH_S = 0.1
+_LOST_AFTER = timedelta(seconds=10)
 _runs, _steps = schema.runs, schema.run_steps
 
 INSTRUCTIONS = """You are an agent. Reach the user's goal with the tools that you have.
@@ -411,6 +412,24 @@ class Runs:
                 raise Conflict("The run {id} has ended. To go on from one of its steps: dizuo run fork {id}", id=run_id)
             append(connection, run_id, step)
         return self.get(run_id)
+
+    def take_up(self) -> None:
+        """Has workers take up the runs that go on while no job is about them: whoever accepted or answered them was
+        killed in between."""
+        settled = secrets_kept.from_now(-_LOST_AFTER)
+        below = _runs.alias()
+        calls = sa.select(below.c.id).where(below.c.parent_id == _runs.c.id, below.c.status != "ended").exists()
+        going = sa.select(_runs.c.id, _runs.c.user_id).where(
+            sa.text(f"runs.{schema.IS_OPEN}"), _runs.c.status == "active", _runs.c.changed_at < settled, ~calls
+        )
+        with self._database.read() as connection:
+            found = connection.execute(going).all()
+            jobs = schema.jobs
+            working = jobs.c.subject.in_([row.id for row in found]) & jobs.c.status.in_(("queued", "running"))
+            known = set(connection.scalars(sa.select(jobs.c.subject).where(working))) if found else set()
+        for row in found:
+            if row.id not in known:
+                self.advance_soon(row.id, row.user_id)
 
     def advance_soon(self, run_id: str, user_id: int | None) -> None:
         """Has some worker take up a run."""
