@@ -141,7 +141,10 @@ def test_nobody_sees_what_is_remembered_of_another(chromium: object, studio: Stu
     assert visit.wrong == []
 
 
-@pytest.mark.parametrize(("theme", "locale", "size"), [("light", "en-US", (1280, 800)), ("dark", "zh-CN", (375, 740))])
+@pytest.mark.parametrize(
+    ("theme", "locale", "size"),
+    [("light", "en-US", (1280, 800)), ("dark", "zh-CN", (375, 740)), ("dark", "en-US", (360, 740))],
+)
 def test_the_page_hinders_nobody(
     visit: Visit, kept: Memories, owner: int, theme: str, locale: str, size: tuple[int, int]
 ) -> None:

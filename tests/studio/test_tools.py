@@ -193,7 +193,10 @@ def test_a_member_sees_what_is_offered_and_changes_nothing(chromium: object, not
     assert visit.wrong == []
 
 
-@pytest.mark.parametrize(("theme", "locale", "size"), [("light", "en-US", (1280, 800)), ("dark", "zh-CN", (375, 740))])
+@pytest.mark.parametrize(
+    ("theme", "locale", "size"),
+    [("light", "en-US", (1280, 800)), ("dark", "zh-CN", (375, 740)), ("dark", "en-US", (360, 740))],
+)
 def test_the_page_hinders_nobody(visit: Visit, notes: Studio, theme: str, locale: str, size: tuple[int, int]) -> None:
     servers = notes.house.tool_servers
     servers.approve("notes")
