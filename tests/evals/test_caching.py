@@ -2,17 +2,19 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dizuo.evals import caching, caching_pairs
 from dizuo.evals.caching import Candidate, Lookup, fit, hit, measure
-from dizuo.evals.caching_pairs import Collection, Kept, Language, collections, fits, framed, frames, unseen
+from dizuo.evals.caching_pairs import Collection, Kept, Language, blind, collections, fits, framed, frames
 from dizuo.gateway import verifier
 from dizuo.gateway.cache_report import KINDS
+from dizuo.gateway.verifier import logistic
 
 TWINS = ("direction", "negation", "opposite", "number", "date", "name", "unit", "question")
 WEIGHTS = {"en": {"weights": {"cosine": 10.0}, "bias": -5.0, "threshold": 0.9}}
@@ -84,48 +86,67 @@ def _texts(some: Sequence[Collection]) -> set[str]:
     return {one.text for c in some for one in (*c.kept, *c.asked)}
 
 
-def test_what_nobody_had_seen_is_measured_whole_and_no_fit_sees_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_blind_frame_is_fitted_or_measured_and_never_both(monkeypatch: pytest.MonkeyPatch) -> None:
     for read in ("banking", "mock", "tatoeba", "reading"):
         monkeypatch.setattr(caching_pairs, read, lambda *_: Collection("public", "en", [], []))
     fitted, measured = (list(collections(Path(), half)) for half in ("fit", "test"))
-    hidden = [one for language in ("en", "zh") for one in unseen(language)]
-    assert {one.name for one in fitted} == {"public", "frames"}
-    assert not _texts(fitted) & _texts(hidden)
-    assert [one for one in measured if one.name == "unseen"] == hidden
-    with pytest.raises(KeyError, match="unseen"):
-        fit([replace(lookup((0.9, True)), set="unseen")])
+    halves = [[one for one in half if one.name == "blind"] for half in (fitted, measured)]
+    assert [len(half) for half in halves] == [
+        sum(len(list(blind(language, half))) for language in ("en", "zh")) for half in ("fit", "test")
+    ]
+    assert not _texts(fitted) & _texts(halves[1])
+    assert not _texts(measured) & _texts(halves[0])
+    for language in ("en", "zh"):
+        whole = sum(len(list(caching_pairs._pairs(frame))) for frame in blind_frames(language))
+        assert sum(one.language == language for half in halves for one in half) == whole
+
+
+def blind_frames(language: Language) -> Sequence[Mapping[str, Any]]:
+    return json.loads(Path(caching_pairs.__file__).with_name("caching_blind.json").read_text("utf-8"))[language]
 
 
 @pytest.mark.parametrize(("language", "least"), [("en", 110), ("zh", 130)])
-def test_the_unseen_pairs_are_many_and_each_has_one_label(language: Language, least: int) -> None:
-    content = json.loads(Path(caching_pairs.__file__).with_name("caching_unseen.json").read_text("utf-8"))[language]
-    assert len(content) >= least
-    pairs = Counter(frozenset((c.kept[0].text, c.asked[0].text)) for c in unseen(language))
+def test_the_blind_pairs_are_many_and_each_has_one_label(language: Language, least: int) -> None:
+    assert len(blind_frames(language)) >= least
+    both = [c for half in ("fit", "test") for c in blind(language, half)]
+    pairs = Counter(frozenset((c.kept[0].text, c.asked[0].text)) for c in both)
     assert max(pairs.values()) == 1
-    assert {c.rule for c in unseen(language)} == {"same", *TWINS}
+    for half in ("fit", "test"):
+        assert {c.rule for c in blind(language, half)} == {"same", *TWINS}
     ours = _texts([c for half in ("fit", "test") for c in frames(language, half)])
-    assert not ours & _texts(list(unseen(language)))
+    assert not ours & _texts(both)
 
 
-def test_the_unseen_pairs_are_told_by_rule_and_whole_and_ship_as_a_whole(
+def test_the_blind_pairs_are_told_by_rule_and_whole_and_ship_as_a_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = replace(lookup((0.9, True)), set="unseen", rule="same")
-    twin = replace(lookup((0.9, False), answerable=False), set="unseen", rule="date")
+    one = replace(lookup((0.9, True)), set="blind", rule="same")
+    twin = replace(lookup((0.9, False), answerable=False), set="blind", rule="date")
     ours = replace(one, set="frames")
     figures = measure([one, twin, ours], WEIGHTS)
     assert {(f.set, f.rule): (f.hits, f.wrong) for f in figures} == {
         ("all", ""): (3, 1),
         ("frames", "same"): (1, 0),
-        ("unseen", ""): (2, 1),
-        ("unseen", "date"): (1, 1),
-        ("unseen", "same"): (1, 0),
+        ("blind", ""): (2, 1),
+        ("blind", "date"): (1, 1),
+        ("blind", "same"): (1, 0),
     }
     monkeypatch.setattr(verifier, "__file__", str(tmp_path / "verifier.py"))
     caching._write({}, figures, 0.01)
     told = json.loads((tmp_path / "verifier.json").read_text("utf-8"))["figures"]
-    assert [one["kind"] for one in told] == ["all", "same", "unseen"]
+    assert [one["kind"] for one in told] == ["all", "blind", "same"]
     assert KINDS.keys() >= {one["kind"] for one in told}
+
+
+def test_one_pair_that_the_rules_leave_does_not_count_as_its_whole_set() -> None:
+    """A set of which rules leave one near negative must not bend the weights of all."""
+    chinese = [Lookup("tatoeba", "zh", "", Kept("a", "a"), True, None, [_chinese(right)]) for right in (True, False)]
+    ruled_out = replace(lookup((0.99, False)).candidates[0], values=None, why="word")
+    barred = [replace(lookup(answerable=False), set="reading", candidates=[ruled_out]) for _ in range(400)]
+    left = replace(lookup((0.99, False), answerable=False), set="reading")
+    alone, among = (fit([*noisy(400, []), *chinese, *more])["en"] for more in ([], [*barred, left]))
+    near = {"missing": 0.0, "added": 0.0, "cosine": 0.985, "cosine_high": 0.85}
+    assert abs(logistic(near, alone) - logistic(near, among)) < 0.05
 
 
 def test_a_twin_is_asked_of_a_store_that_holds_its_sibling() -> None:

@@ -52,6 +52,26 @@ def between(a: str, b: str) -> str:
         ("question", "您是学生吗", "您是学生"),
         ("question", "Which is your book?", "This book is yours."),
         ("language", "Python tutorial", "Python 教程在哪里"),
+        ("tense", "I've been busy today.", "I am busy today."),
+        ("tense", "你去过北京吗", "你去北京吗"),
+        ("tense", "下雨了吗", "下雨吗"),
+        ("number", "Who is the second in the queue?", "Who is the first in the queue?"),
+        ("number", "How do I open the second door?", "How do I open the door?"),
+        ("number", "谁排第二名", "谁排第一名"),
+        ("negation", "除了周末都上班吗", "周末都上班吗"),
+        ("unit", "托运行李超过32kg的怎么办", "托运行李超过32斤的怎么办"),
+        ("form", "Can I return it?", "How do I return it?"),
+        ("form", "Are there fees for topping up?", "What are the fees for topping up?"),
+        ("form", "Do I have to renew my passport?", "Can I renew my passport?"),
+        ("form", "Should I take it with food?", "Can I take it with food?"),
+        ("form", "When should I take it?", "When can I take it?"),
+        ("form", "Who loves Tom?", "Who does Tom love?"),
+        ("form", "What eats mice?", "What do mice eat?"),
+        ("form", "How do I delete the first row?", "How do I delete all but the first row?"),
+        ("form", "How do I select every row?", "How do I select every other row?"),
+        ("form", "What can I eat before a run?", "What can I eat for a run?"),
+        ("form", "Does he speak English?", "Do you speak English?"),
+        ("form", "Were they serious?", "Were you serious?"),
     ],
 )
 def test_what_an_answer_hangs_from_is_seen(why: str, a: str, b: str) -> None:
@@ -66,6 +86,16 @@ def test_what_an_answer_hangs_from_is_seen(why: str, a: str, b: str) -> None:
         ("What does 1,000 dollars buy?", "What does one thousand dollars buy?"),
         ("Why was my card declined?", "Why has my card been declined?"),
         ("Could you tell me whether or not it is open?", "Could you tell me whether it is open?"),
+        ("What is a payment element?", "What are payment elements?"),
+        ("How many 400mg tablets can I take?", "How many 400 mg tablets can I take?"),
+        ("Can you tell me how to cancel it?", "How do I cancel it?"),
+        ("Is there a way to cancel it?", "How do I cancel it?"),
+        ("How should I cook it?", "How can I cook it?"),
+        ("What do I do if I lose my card?", "I lost my card. How do I go on?"),
+        ("How long does one second last?", "How long does a second last?"),
+        ("How many dollars is 50 pesos?", "50 pesos is how many dollars?"),
+        ("这是哪一年废除的", "废除这个是在哪一年"),
+        ("保修几年", "保修多少年"),
         ("怎么修改密码", "如何修改密码"),
         ("为什么电脑这么慢", "电脑为什么这么慢"),
         ("北京今天天气好吗", "今天北京天气好吗"),
@@ -89,6 +119,46 @@ def test_what_only_puts_it_in_other_words_is_let_through(a: str, b: str) -> None
 def test_a_telling_word_that_only_one_has_makes_it_another_question(a: str, b: str) -> None:
     assert between(a, b) == ""
     assert disagree(VERIFIER.view(a), VERIFIER.view(b)) == "word"
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("Can my landlord enter my flat?", "Can I enter my landlord's flat?"),
+        ("Can dogs catch colds from people?", "Do people catch colds from dogs?"),
+        ("Why do prices rise when wages rise?", "When prices rise, why do wages rise?"),
+        ("Is oil soluble in water?", "Is water in oil soluble?"),
+        ("老板可以看员工的邮件吗", "员工能看老板的邮件吗"),
+        ("我能看他的邮件吗", "他可以看我的邮件吗"),
+        ("上海在北京的哪边", "请问北京在上海哪边"),
+        ("谁是老板的老师", "老师的老板是谁"),
+        ("谁会喜欢小明呢", "小明喜欢谁"),
+        ("为什么下雨会堵车", "堵车为什么会下雨呢"),
+        ("下雨了，路为什么会堵", "路堵了，为什么会下雨"),
+    ],
+)
+def test_who_does_what_to_whom_is_told_by_the_order(a: str, b: str) -> None:
+    assert disagree(VERIFIER.view(a), VERIFIER.view(b)) == "direction"
+    assert disagree(VERIFIER.view(b), VERIFIER.view(a)) == "direction"
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("In Python, how do I sort a list?", "How can I sort a list in Python?"),
+        ("How do I change the details of my account?", "How do I change my account details?"),
+        ("Is a Visa or Mastercard free?", "Is the Mastercard or the Visa free?"),
+        ("What does it mean if my payment is pending?", "What is the meaning of a pending payment?"),
+        ("How can I play soccer now?", "Now how do I play soccer?"),
+        ("I've lost my card. How do I get another?", "I have lost my card. How can I get another?"),
+        ("怎么修改邮箱的密码？", "请问邮箱的密码怎么修改？"),
+        ("鸡蛋能用微波炉加热吗", "可以用微波炉加热鸡蛋吗？"),
+        ("《边城》是谁写的？", "谁写了《边城》"),
+        ("深圳办公室有多少员工？", "深圳办公室的员工有多少？"),
+    ],
+)
+def test_an_order_that_grammar_explains_is_let_through(a: str, b: str) -> None:
+    assert disagree(VERIFIER.view(a), VERIFIER.view(b)) == ""
 
 
 @pytest.mark.parametrize(

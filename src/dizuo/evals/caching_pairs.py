@@ -9,10 +9,10 @@ Every set is cut in two by what is asked about, so that nothing of what is measu
     reading   questions on the same passage (SQuAD 2.0, CMRC 2018): none has another's answer. Cut by passage
     frames    our own (caching_frames.json): honest paraphrases, and twins with a reversed direction, a negation, an
               opposite, a changed number, date, name, unit or kind of question. Cut by frame
-    unseen    frames (caching_unseen.json) by an author who had not seen the cache: measured only, never fitted on, and
-              no rule may be taken from what goes wrong on them, or they are seen
+    blind     frames (caching_blind.json) by an author who had seen neither the cache nor our frames. Cut by frame; no
+              rule may be taken from what goes wrong on the half that is measured
 
-`frames` and `unseen` are asked pair by pair; of the others a part is kept and a part asked, as a cache meets them.
+`frames` and `blind` are asked pair by pair; of the others a part is kept and a part asked, as a cache meets them.
 Where labels are wrong, caching_read.json says so: pairs that a person has read, and found to ask the same or not.
 """
 
@@ -34,7 +34,7 @@ from dizuo.knowledge.analyze import fold
 Half = Literal["fit", "test"]
 Language = Literal["en", "zh"]
 
-UNSEEN = "unseen"
+BLIND = "blind"
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,7 @@ def collections(folder: Path, half: Half) -> Iterator[Collection]:
     yield reading(folder, "en", half)
     yield reading(folder, "zh", half)
     yield from (one for language in ("en", "zh") for one in frames(language, half))
-    if half == "test":
-        yield from (one for language in ("en", "zh") for one in unseen(language))
+    yield from (one for language in ("en", "zh") for one in blind(language, half))
 
 
 def banking(folder: Path, half: Half, most: int = 2000) -> Collection:
@@ -119,10 +118,11 @@ def frames(language: Language, half: Half) -> Iterator[Collection]:
             yield from (_asked_once("frames", language, *pair) for pair in _pairs(frame))
 
 
-def unseen(language: Language) -> Iterator[Collection]:
-    """The pairs of the author who had not seen the cache, all of them."""
-    for frame in _json("caching_unseen.json")[language]:
-        yield from (_asked_once(UNSEEN, language, *pair) for pair in _pairs(frame))
+def blind(language: Language, half: Half) -> Iterator[Collection]:
+    """The pairs of the author who had not seen the cache; `frames` for the rest."""
+    for frame in _json("caching_blind.json")[language]:
+        if _half(frame["same"][0]) == half:
+            yield from (_asked_once(BLIND, language, *pair) for pair in _pairs(frame))
 
 
 def _pairs(frame: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

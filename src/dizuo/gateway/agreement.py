@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from dizuo.gateway import asking
 from dizuo.gateway.amounts import dates_in, dimension, numbers_in, units_in
 from dizuo.gateway.opposites import OPEN_ZH, OPPOSITES_EN, OPPOSITES_ZH, SHUT_ZH
 
@@ -41,8 +42,8 @@ class Lexicon:
 
 _NEGATION_EN = re.compile(
     r"\b(?:not|no|never|none|without|cannot|neither|nor|nobody|nothing|hardly|unable|fail(?:s|ed|ing)?|refus\w+|lacks?"
-    r"|avoid\w*|prevent\w*|stop(?:s|ped)?|except|excluding|un(?:successful\w*|available|able))\b|n['’]?t\b(?<!\bant)"
-    r"(?<=[dsenr]nt|n['’]t)",
+    r"|avoid\w*|prevent\w*|stop(?:s|ped)?|except|excluding|un(?:successful\w*|available|able))\b"
+    r"|n['’]t\b|\b(?:is|are|was|were|do|does|did|has|have|had|ca|could|wo|would|should|must|need)nt\b",
     re.IGNORECASE,
 )
 _NO_NEGATION_EN = re.compile(
@@ -61,12 +62,12 @@ _AFTER = re.compile(r"[,.;:!?，。；：！？\n]")
 _KINDS = tuple(
     (kind, re.compile(pattern, re.IGNORECASE))
     for kind, pattern in (
-        ("duration", r"\bhow (?:long|soon|quickly|fast)\b|\bhow much (?:longer|time)\b|多久|多长时间|几(?:天|小时|分钟|年|个月)"),
-        ("count", r"\bhow (?:many|often|frequently)\b|\bwhat(?:'s| is)? (?:the )?(?:number|count) of\b|多少(?:个|人|次|种|家)|几(?:个|次|种|位|家)"),
+        ("duration", r"\bhow (?:long|soon|quickly|fast)\b|\bhow much (?:longer|time)\b|多久|多长时间|(?:几|多少)个?(?:天|小时|分钟|秒|年|月|星期|周|时间)"),
+        ("count", r"\bhow (?:many|often|frequently)\b|\bwhat(?:'s| is)? (?:the )?(?:number|count) of\b|(?:几|多少)(?:个(?!月|小时|星期)|人|次|种|位|家|倍|座|条|件|本|台|名)"),
         ("amount", r"\bhow much\b|\b(?:price|cost|fee)s?\b(?=.*\?)|多少钱|价格|费用|多少"),
         ("size", r"\bhow (?:big|large|tall|high|deep|wide|heavy|far|old|hot|cold)\b|多[高大远重深宽]"),
         ("time", r"\bwhen\b(?! (?:i|you|we|it|the|my|using|trying|a|an)\b)|\bwhat (?:time|day|date|year|month)\b|\b(?:which|what) (?:day|year|date)\b|什么时候|何时|几点|哪[一]?[年天]|什么时间|几[月号]"),
-        ("place", r"\bwhere\b|哪里|哪儿|何处|什么地方|在哪"),
+        ("place", r"\bwhere\b|哪里|哪儿|何处|什么地方|在哪(?!一?[年天])"),
         ("person", r"\bwho(?:se|m)?\b|谁|何人|哪[一]?位"),
         ("choice", r"哪[一]?[个家种款部所本张条只项类]"),
         ("reason", r"\bwhy\b|\bhow come\b|\bwhat(?:'s| is| are)? the (?:reason|cause)s?\b|\bwhat caus\w+|为什么|为何|为啥|原因|怎么回事"),
@@ -82,6 +83,7 @@ _STRICT = frozenset({"duration", "count", "amount", "size", "time", "place", "pe
 _NAME = re.compile(
     r"(?<![.!?:]\s)(?<!^)(?<!^[\"'“(])\b[A-Z][\w’'+#-]*|\b[A-Z]{2,}\w*|\b\w*\d[A-Za-z]\w*|\b[A-Za-z]+\d\w*"
 )
+_MEASURED = re.compile(r"\d+(?:[kcm]m|[km]?g|m|ml|mph|kmh|[kmgt]b|s|h)", re.IGNORECASE)  # 400mg
 _LATIN_WORD = re.compile(r"[A-Za-z][A-Za-z0-9+#._-]*[A-Za-z0-9+#]|[A-Za-z]")
 _COMMON = frozenset("I I'm I've I'd I'll OK Mr Mrs Ms Dr PM AM ID".split())  # noqa: SIM905
 _WORD = re.compile(r"[^\W\d_][\w'’+#-]*|\d[\w.,:]*")
@@ -122,6 +124,14 @@ _ASKS_EN = re.compile(
 _STATES_EN = re.compile(
     r"\s*(?:(?i:he|she|it|they|you|this|that|these|those|there|no one|nobody|(?:every|some)(?:one|body|thing)|a|an|the|his|her"
     r"|their|your)\b|[A-Z][a-z]+(?<!ing)(?:'s)? [a-z])"
+)
+# Whether something has happened, in Chinese: 去过吗 and 去吗, 下雨了吗 and 下雨吗.
+_EVER_ZH = re.compile("(?<![不经通超])过(?![去程来期敏年节后渡分夜于滤户度])")
+_DONE_ZH = re.compile("了(?=[吗嘛没][^\\w]*$)")
+_HAPPENED_ZH = re.compile("[了过]|已|有")
+# 50 dollars is how many pesos
+_IN_SITU = re.compile(
+    r"^(?P<what>.+?) (?:is|are|equals?|makes?) (?P<asked>(?:how many|how much|which|what|who)\b[^?]*)", re.IGNORECASE
 )
 _PREFIXES = ("un", "in", "im", "il", "ir", "dis", "non", "anti", "semi", "de", "mis")
 _PRONOUN = re.compile(r"[我你您他她它]们?")
@@ -216,7 +226,7 @@ class Facts:
             words = _WORD.findall(self.text)
             if sum(word[0].isupper() for word in words) > 0.5 * len(words):
                 return frozenset()  # a title, or shouting
-            found = [name for name in _NAME.findall(self.text) if name not in _COMMON]
+            found = [name for name in _NAME.findall(self.text) if name not in _COMMON and not _MEASURED.fullmatch(name)]
         return frozenset(term for name in found for term in self.lexicon.terms(name))
 
 
@@ -285,6 +295,12 @@ def _with_words(one: Facts) -> set[str]:
 
 
 def _tenses_differ(a: Facts, b: Facts) -> bool:
+    if a.language == "zh" and bool(_EVER_ZH.search(a.folded)) != bool(_EVER_ZH.search(b.folded)):
+        return True
+    if a.language == "zh" and any(
+        _DONE_ZH.search(one.folded) and not _HAPPENED_ZH.search(other.folded) for one, other in ((a, b), (b, a))
+    ):
+        return True
     unreal = bool(_UNREAL.search(a.text)) != bool(_UNREAL.search(b.text))
     return unreal or _happened(a, b) or _happened(b, a)
 
@@ -293,7 +309,7 @@ def _happened(a: Facts, b: Facts) -> bool:
     """Whether in English one speaks of the past, and nothing in the other does: who was the president, who is."""
     if a.language != "en" or any(word in _PAST or word.endswith(("ed", "'ve")) for word in b.words):
         return False
-    if not _WAS.isdisjoint(a.words):
+    if not _WAS.isdisjoint(a.words) or "been" in a.words:
         return True
     if not _PASSIVE.isdisjoint(a.words):
         return False
@@ -326,7 +342,7 @@ def _whose(a: Facts, b: Facts) -> bool:
 
 def _turned(a: Facts, b: Facts) -> bool:
     """Whether the two say the same things in another order, in a place where the order says who does what to whom."""
-    words_a, words_b = _words(_settled(a)), _words(_settled(b))
+    words_a, words_b = _words(settled(a)), _words(settled(b))
     if sorted(words_a) == sorted(words_b) and words_a != words_b and not _moved(words_a, words_b):
         return True
     if not (_ROLES.search(a.folded) or _ROLES.search(b.folded)):
@@ -346,8 +362,8 @@ def _moved(a: Sequence[str], b: Sequence[str]) -> bool:
     )
 
 
-def _settled(one: Facts) -> str:
-    """With what goes before or after its subject in Chinese at the front, where there is one of a kind: 你为什么 is 为什么你."""
+def settled(one: Facts) -> str:
+    """A question's text with what goes before or after its subject in Chinese at the front, where there is one of a kind: 你为什么 is 为什么你."""
     text = _forward(one)
     for afloat in _AFLOAT_ZH:
         if len(found := afloat.findall(text)) == 1:
@@ -356,7 +372,8 @@ def _settled(one: Facts) -> str:
 
 
 def _forward(one: Facts) -> str:
-    return _TURNED.sub(lambda match: f"from {match['from']} to {match['to']}", one.folded)
+    text = _TURNED.sub(lambda match: f"from {match['from']} to {match['to']}", one.folded)
+    return _IN_SITU.sub(lambda match: f"{match['asked']} is {match['what']}", text) if one.language == "en" else text
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -389,6 +406,13 @@ def _pieces(text: str) -> list[str]:
     return [*pairs, *(word.lower() for word in words if not _HAN.match(word)), *_PRONOUN.findall(text)]
 
 
+def _asked_otherwise(a: Facts, b: Facts) -> bool:
+    if a.language != "en":
+        return False
+    lower_a, lower_b = a.folded.lower(), b.folded.lower()
+    return any(differ(lower_a, lower_b) for differ in asking.DIFFERENCES)
+
+
 _CHECKS: Sequence[tuple[str, Callable[[Facts, Facts], bool]]] = (
     ("language", lambda a, b: a.language != b.language),
     ("number", lambda a, b: a.numbers != b.numbers or _counts_differ(a, b)),
@@ -402,4 +426,5 @@ _CHECKS: Sequence[tuple[str, Callable[[Facts, Facts], bool]]] = (
     ("person", _whose),
     ("direction", _turned),
     ("question", lambda a, b: a.asks != b.asks),
+    ("form", _asked_otherwise),
 )

@@ -42,6 +42,7 @@ _EN_ORDINALS = {
     word: n
     for n, word in enumerate("zeroth first second third fourth fifth sixth seventh eighth ninth tenth".split())  # noqa: SIM905
 }
+_A_SECOND = frozenset("a an one per each every this that split half".split())  # noqa: SIM905 — a time, no ordinal
 _MANY = frozenset({"dozens", "hundreds", "thousands", "millions", "billions"})
 _ORDINAL = re.compile(r"\b(\d+)(?:st|nd|rd|th)\b", re.IGNORECASE)
 _ZH_ORDINAL = re.compile(r"第([零一二三四五六七八九十百\d]+)")
@@ -85,7 +86,7 @@ def _plain(value: float) -> str:
 
 def _in_english_words(text: str) -> set[str]:
     found: set[str] = set()
-    total, current, open_ = 0, 0, False
+    total, current, open_, before = 0, 0, False, ""
     for word in [*(w.lower() for w in _EN_WORD.findall(text)), ""]:
         if word in _EN_SMALL or word in _EN_TENS:
             current += _EN_SMALL.get(word, 0) + _EN_TENS.get(word, 0)
@@ -102,12 +103,13 @@ def _in_english_words(text: str) -> set[str]:
             if open_:
                 found.add(str(total + current))
             total, current, open_ = 0, 0, False
-            if word in _EN_ORDINALS and word not in ("zeroth", "second"):
+            if word in _EN_ORDINALS and word != "zeroth" and not (word == "second" and before in _A_SECOND):
                 found.add(f"#{_EN_ORDINALS[word]}")
             elif word in _MANY:
                 found.add(word)
             elif word in ("twice", "double"):
                 found.add("2 times")
+        before = word
     return found
 
 
@@ -152,6 +154,7 @@ _UNITS: tuple[tuple[str, str, str], ...] = (  # unit, dimension, how it is writt
     ("ft", "length", r"\b(?:feet|foot|ft)\b|英尺"),
     ("inch", "length", r"\binch(?:es)?\b|英寸"),
     ("kg", "mass", r"\b(?:kgs?|kilos?|kilograms?)\b|(?<=\d)kg\b|公斤|千克"),
+    ("mg", "mass", r"\b(?:mg|milligrams?)\b|(?<=\d)mg\b|毫克"),
     ("g", "mass", r"\bgrams?\b|(?<=\d)\s?g\b|(?<![千毫])克(?=$|[^服里隆拉])"),
     ("lb", "mass", r"\b(?:lbs?|pounds? of)\b|英磅|(?<!英)磅"),
     ("oz", "mass", r"\b(?:oz|ounces?)\b|盎司"),
@@ -189,7 +192,8 @@ _UNITS: tuple[tuple[str, str, str], ...] = (  # unit, dimension, how it is writt
     ("sqm", "area", r"\bsquare met\w+|平方米|平米"),
     ("sqft", "area", r"\bsquare f\w+|平方英尺"),
 )  # fmt: skip
-_UNIT = tuple((unit, re.compile(pattern, re.IGNORECASE)) for unit, _of, pattern in _UNITS)
+# ASCII, so that a unit ends where Chinese begins: 32kg的.
+_UNIT = tuple((unit, re.compile(pattern, re.IGNORECASE | re.ASCII)) for unit, _of, pattern in _UNITS)
 _DIMENSION = {unit: of for unit, of, _pattern in _UNITS}
 
 

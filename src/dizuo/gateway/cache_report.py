@@ -15,7 +15,7 @@ KINDS = {
     "mock": _("GPTCache's own pairs"),
     "tatoeba": _("translations of one sentence (Tatoeba)"),
     "reading": _("questions on one passage"),
-    "unseen": _("pairs of an author who had not seen the cache"),
+    "blind": _("pairs of an author who had not seen the cache"),
     "same": _("honest paraphrases"),
     "direction": _("twins: direction reversed"),
     "negation": _("twins: negated"),

@@ -14,8 +14,9 @@ from functools import cached_property, lru_cache
 from importlib.resources import files
 from typing import Any, ClassVar
 
-from dizuo.gateway.agreement import Facts, Lexicon, disagreement
-from dizuo.gateway.wording import SOFT_ZH, Wording
+from dizuo.gateway.agreement import Facts, Lexicon, disagreement, settled
+from dizuo.gateway.word_order import Word, turned, turned_zh
+from dizuo.gateway.wording import PERSONS_ZH, SOFT_ZH, Wording
 
 MOST_CHARACTERS = 300  # of a question that may have another wording: in a long text one word changes it unseen
 _MOST_ADDED = 2.8  # rarity of an English word that one question may have and the other not
@@ -66,6 +67,13 @@ class View:
         """What it says, its wording taken off."""
         return self.wording.content(self.facts.folded, self.facts.language)
 
+    @cached_property
+    def words(self) -> Sequence[Word]:
+        """The same in its order; of what comes and goes in Chinese only the persons."""
+        found = self.wording.words(settled(self.facts), self.facts.language)
+        loose = SOFT_ZH - PERSONS_ZH if self.facts.language == "zh" else frozenset[str]()
+        return [word for word in found if word.term not in loose]
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -79,7 +87,7 @@ class Judged:
 class Verifier:
     """Compares questions. Thread-safe."""
 
-    LEAST_LIKENESS: ClassVar[float] = 0.25
+    LEAST_LIKENESS: ClassVar[float] = 0.15
 
     def __init__(self, lexicon: Lexicon, weights: Mapping[str, Any] | None = None) -> None:
         self._lexicon = lexicon
@@ -120,7 +128,15 @@ def disagree(a: View, b: View) -> str:
     else:  # no word may stand in another's place either, be it a light one
         exchanged = bool(a.content - b.content) and bool(b.content - a.content)
         telling = exchanged or _most_telling(a, b) > _MOST_ADDED
-    return "word" if telling else ""
+    if telling:
+        return "word"
+    return "direction" if _turned(a, b) else ""
+
+
+def _turned(a: View, b: View) -> bool:
+    if a.facts.language == "zh":
+        return turned_zh(a.words, b.words, (a.facts.folded, b.facts.folded))
+    return turned(a.words, b.words)
 
 
 def logistic(values: Mapping[str, float], weights: Mapping[str, Any]) -> float:

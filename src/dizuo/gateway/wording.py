@@ -6,7 +6,9 @@ place, and a vector hardly sees it: planet and moon, hundreds and thousands, 鸡
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+
+from dizuo.gateway.word_order import Word
 
 # Stems (Porter 2), as the lexicon makes them from these words.
 _LIGHT_EN = """
@@ -17,6 +19,8 @@ please kindly hi hello hey thanks thank want need like wish know tell help let e
 procedure method possible able kind type sort thing things just exactly actually currently would wonder wondering question
 some any one ones go going try trying give make made take use using supposed anyone someone anything something people person
 long much many still yet already now ever s t re ve ll d m not no don doesn didn won isn aren wasn weren haven hasn hadn
+i've i'm you've you're he's she's it's that's there's what's who's where's how's when's why's we've they've they're don't doesn't
+didn't won't isn't aren't wasn't weren't haven't hasn't hadn't can't couldn't wouldn't shouldn't pls plz
 """
 # Each line: words that may stand for each other in a question.
 _SAME_EN = """
@@ -34,7 +38,7 @@ decrease lower reduce|increase raise|boiling boil|freezing freeze|pm afternoon|d
 """
 _DROP_ZH = re.compile(
     r"请问一下|请问|麻烦|告诉我|我想知道|我想问一下|想问一下|想问|帮我|帮忙|一下子?|大概|一共|的时候|时候|哪[些一]?[个颗位种只名本条台部家座]?(?=[^里儿年天])"
-    r"|[，。？！、；：,.?!;:\s《》“”\"'（）()~～…]|[的了吗呢吧啊呀嘛么着过请得地]|一(?=[个颗位只本条台部座])|(?<=[0-9一二两三四五六七八九十百千万几数这那])[个颗位名只本条台部座层]"
+    r"|[，。？！、；：,.?!;:\s《》“”\"'（）()~～…]|[的了吗呢吧啊呀嘛么着过请得地]|一(?=[个颗位只本条台部座张份封篇首])|(?<=[0-9一二两三四五六七八九十百千万几数这那])[个颗位名只本条台部座层张份封篇首]"
 )
 _SAME_ZH: tuple[tuple[str, str], ...] = (
     (r"\1", r"([\u3400-\u9fff])[不没]\1"),
@@ -62,8 +66,9 @@ _SAME_ZH: tuple[tuple[str, str], ...] = (
     ("漂亮", r"美丽|漂亮"), ("房", r"房子|屋子|房"), ("写", r"作者|写"), ("打", r"拨打|打"), ("班", r"工资|月薪|薪水"),
 )  # fmt: skip
 _WORD_ZH = re.compile(r"[A-Za-z0-9.+#]+|[\u3400-\u9fff]")
+PERSONS_ZH = frozenset("你我他她它")
 # Characters that come and go in one question's wordings; any other that is added asks something else.
-SOFT_ZH = frozenset("你我他她它是在有就都也才又会去上来把被给让为对和跟与及想么个件种些所以而但其此该并且吧")
+SOFT_ZH = PERSONS_ZH | frozenset("是在有就也会去上来把给和跟与及想么个件种些而但并且吧")
 
 
 def _english(terms: Callable[[str], list[str]]) -> tuple[frozenset[str], Mapping[str, str]]:
@@ -86,11 +91,22 @@ class Wording:
 
     def content(self, folded: str, language: str) -> Counter[str]:
         """What is left, counted: stems in English; characters, and words in Latin letters, in Chinese."""
+        return Counter(word.term for word in self.words(folded, language))
+
+    def words(self, folded: str, language: str) -> Sequence[Word]:
+        """The same in its order, with the light words between."""
         if language == "zh":
-            plain = _DROP_ZH.sub("", _replaced(folded))
-            return Counter(word.lower() for word in _WORD_ZH.findall(_DROP_ZH.sub("", plain)))
-        found = (self._same.get(term, term) for term in self._terms(folded))
-        return Counter(term for term in found if term not in self._light)
+            plain = _DROP_ZH.sub("", _DROP_ZH.sub("", _replaced(folded)))
+            return [Word(word.lower()) for word in _WORD_ZH.findall(plain)]
+        found: list[Word] = []
+        before: list[str] = []
+        for term in (self._same.get(term, term) for term in self._terms(folded)):
+            if term in self._light:
+                before.append(term)
+            else:
+                found.append(Word(term, tuple(before)))
+                before = []
+        return found
 
 
 def _replaced(text: str) -> str:
