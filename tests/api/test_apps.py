@@ -251,6 +251,8 @@ def test_a_run_that_fails_is_an_error_and_one_out_of_budget_says_length(
         assert refused["param"] == next(iter(given))
     error_of(member.post("/v1/chat/completions", json={**body, "messages": [{"role": "system", "content": "x"}]}), 400)
     error_of(member.post("/v1/chat/completions", json={**body, "model": "app/nobody"}), 404)
+    private = member.post("/v1/chat/completions", json=body, headers={"X-Dizuo-Private": "true"})
+    assert "written down" in error_of(private, 400)["message"]
 
 
 _TOOL = {"type": "function", "function": {"name": "x", "parameters": {"type": "object"}}}

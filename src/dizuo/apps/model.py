@@ -49,6 +49,9 @@ class AppModel:
         Raises UserError where there is no goal or for options of a bare model, and what the start of a run raises.
         """
         goal, earlier = _read(messages, options)
+        trace = traces.current.get()
+        if trace is not None and trace.private:
+            raise UserError("An app answers with a run, which is written down: it cannot be private.")
         with traces.span("app", **{"dizuo.app": self._app}) as span:
             run = await asyncio.to_thread(self._start, goal, earlier)
             span.attributes["dizuo.run"] = run.id
