@@ -106,3 +106,19 @@ def test_the_owner_sets_tries_and_removes_the_webhook(agent: Studio, visit: Visi
     page.click("#remove-webhook button.danger")
     page.get_by_text("None is set.").wait_for()
     assert agent.house.webhook.get() is None
+
+
+def test_how_long_questions_wait_is_said_in_the_form_of_a_run(agent: Studio, visit: Visit) -> None:
+    page = visit.page("/runs")
+    page.fill("#goal", "An endless form")
+    page.fill("#run-model", "acme/agent")
+    page.get_by_text("Tools and budgets").click()
+    assert page.get_attribute("#run-answer-hours", "placeholder") == "168"
+    page.fill("#run-answer-hours", "36")
+    shot(page, "answer-hours-form")
+    page.get_by_role("button", name="Start").click()
+    page.wait_for_url("**/runs/run_*")
+    page.get_by_text("It waits until ").wait_for()
+    [one] = agent.house.approvals.list(run_id=page.url.rsplit("/", 1)[1])
+    assert one.expires_at is not None
+    assert round((one.expires_at - one.asked_at).total_seconds() / 3600) == 36

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from nicegui.element import Element
 from pydantic import ValidationError
 
+from dizuo.agents.approvals import MOST_HOURS
 from dizuo.agents.policy import Policy, Rule
 from dizuo.agents.run_tools import RunTool, run_tools
 from dizuo.agents.runs import MOST_GOAL_CHARACTERS
@@ -75,6 +76,7 @@ class RunForm:
                 with page.el("div", "stack"):
                     self._tools(choices)
                     self._budgets()
+                    self._answer_hours()
             self._problem = Problem(page)
             with page.el("div", "row"), page.el("button", "button primary", type="submit"):
                 page.icon("play")
@@ -131,6 +133,17 @@ class RunForm:
                         field.props.update({"step": step, "placeholder": f"{getattr(usual, name):g}"})
                         self._budget_fields[name] = field
 
+    def _answer_hours(self) -> None:
+        page = self._page
+        with page.el("div"):
+            page.text("label", "label", _("Hours that a question waits for you")).props["for"] = "run-answer-hours"
+            field = page.el("input", "field", id="run-answer-hours", name="answer_hours", type="number", min="0")
+            usual = f"{page.house.settings.approval_hours:g}"
+            hint = {"placeholder": usual, "aria-describedby": "run-answer-hours-hint"}
+            field.props.update({"step": "any", "max": f"{MOST_HOURS:g}", **hint})
+            said = _("Then it counts as refused. 0: it waits for ever.")
+            page.text("p", "hint", said).props["id"] = "run-answer-hours-hint"
+
     def _tools(self, choices: Sequence[RunTool]) -> None:
         """What it gets beside its own, and what it may do with that without asking."""
         page = self._page
@@ -173,6 +186,7 @@ class RunForm:
                     budget=_budget(given),
                     policy=Policy(rules=rules),
                     hold=with_files,
+                    answer_hours=_hours(given),
                     tools=[*app.tools, *tools] if app else tools,
                 )
             )
@@ -183,6 +197,18 @@ class RunForm:
             await self._files.send(run.id, self._problem)
         else:
             page.run("studio.go", f"/runs/{run.id}")
+
+
+def _hours(given: Mapping[str, str]) -> float | None:
+    """How long questions wait, where that is filled in. Raises UserError."""
+    said = str(given.get("answer_hours", "")).strip()
+    try:
+        hours = float(said) if said else None
+    except ValueError:
+        hours = -1.0
+    if hours is not None and not 0 <= hours <= MOST_HOURS:
+        raise UserError("{value!r} is no number of hours from 0 to {most}.", value=said[:40], most=f"{MOST_HOURS:g}")
+    return hours
 
 
 def _budget(given: Mapping[str, str]) -> Budget:
