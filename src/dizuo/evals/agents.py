@@ -43,7 +43,7 @@ SUBJECTS: Mapping[str, Callable[[Task], Script]] = {
 }
 _KNOWLEDGE = {"en": "ferries-en", "zh": "ferries-zh"}
 _ANSWER = {"en": "Decide yourself.", "zh": "请您自行决定。"}
-_TASK_S = 600.0  # a run that is not over by then counts as failed
+_TASK_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -94,16 +94,20 @@ def tasks() -> list[Task]:
     return [*agent_research.tasks(), *agent_analysis.tasks(), *agent_files.tasks()]
 
 
-def measure(chosen: Sequence[Task], subject: str, model: Callable[[Task], ChatModel], folder: Path) -> list[Outcome]:
-    """Runs the tasks one after another in an instance in the folder; `model` gives the model for each."""
+def measure(
+    chosen: Sequence[Task], subject: str, model: Callable[[Task], ChatModel], folder: Path, task_s: float = _TASK_S
+) -> list[Outcome]:
+    """Runs the tasks one after another in an instance in the folder; `model` gives the model for each. A run that is
+    not over after `task_s` is cancelled, and not solved.
+    """
     with _Instance.open({"DIZUO_HOME": str(folder)}) as house:
         house.jobs.start()
         for language in {task.language for task in chosen if task.agent == agent_research.AGENT}:
             _know(house, language, folder)
-        return [_outcome(house, task, subject, model(task)) for task in chosen]
+        return [_outcome(house, task, subject, model(task), task_s) for task in chosen]
 
 
-def _outcome(house: _Instance, task: Task, subject: str, model: ChatModel) -> Outcome:
+def _outcome(house: _Instance, task: Task, subject: str, model: ChatModel, task_s: float) -> Outcome:
     began = time.perf_counter()
     house.model_of_runs = model
     researches = task.agent == agent_research.AGENT
@@ -118,7 +122,7 @@ def _outcome(house: _Instance, task: Task, subject: str, model: ChatModel) -> Ou
     if task.files:
         house.run_files.give(run.id, [(name, io.BytesIO(data)) for name, data in task.files.items()])
     house.runs.resume(run.id)
-    _play(house, run.id, task)
+    _play(house, run.id, task, task_s)
     steps = house.runs.steps(run.id)
     seen = Seen(steps, task.files, _contents(house.run_files, run.id))
     kinds = Counter(one.kind for one in steps)
@@ -135,9 +139,9 @@ def _outcome(house: _Instance, task: Task, subject: str, model: ChatModel) -> Ou
     )
 
 
-def _play(house: House, run_id: str, task: Task) -> None:
+def _play(house: House, run_id: str, task: Task, task_s: float) -> None:
     """Answers what the run asks, until it has ended."""
-    until = time.monotonic() + _TASK_S
+    until = time.monotonic() + task_s
     while (run := house.runs.get(run_id)).status != "ended":
         if time.monotonic() > until:
             house.runs.cancel(run_id)
@@ -192,6 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", action="append", default=[], help="a model of this instance, or a model's folder")
     parser.add_argument("--agent", action="append", default=[], help="only this agent")
     parser.add_argument("--language", choices=("en", "zh"), help="only this language")
+    parser.add_argument("--seconds", type=float, default=_TASK_S, metavar="N", help="most time of a task")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     chosen = [
@@ -200,7 +205,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if (not options.agent or one.agent in options.agent) and options.language in (None, one.language)
     ]
     try:
-        outcomes = [one for name in options.model or SUBJECTS for one in _measured(name, chosen, bool(options.model))]
+        outcomes = [
+            one
+            for name in options.model or SUBJECTS
+            for one in _measured(name, chosen, options.seconds, is_model=bool(options.model))
+        ]
     except DizuoError as error:
         sys.exit(str(error))
     if options.json:
@@ -217,15 +226,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"- {one.agent} {one.language} {one.task}: {one.faults[0]} (run: {one.reason})")
 
 
-def _measured(name: str, chosen: Sequence[Task], is_model: bool) -> list[Outcome]:
+def _measured(name: str, chosen: Sequence[Task], task_s: float, *, is_model: bool) -> list[Outcome]:
     with tempfile.TemporaryDirectory(prefix="dizuo-agents-", ignore_cleanup_errors=True) as folder:
+        home = Path(folder, "home")
         if not is_model:
-            return measure(chosen, name, lambda task: Scripted(SUBJECTS[name](task)), Path(folder, "home"))
-        with _house_of(name, Path(folder)) as (theirs):
-            called = f"local/{_FOLDER}" if Path(name).is_dir() else name
-            model = theirs.gateway.chat(called, kept=False)
-            return measure(chosen, Path(name).name if Path(name).is_dir() else name, lambda _task: model,
-                           Path(folder, "home"))  # fmt: skip
+            return measure(chosen, name, lambda task: Scripted(SUBJECTS[name](task)), home, task_s)
+        is_folder = Path(name).is_dir()
+        with _house_of(name, Path(folder)) as theirs:
+            model = theirs.gateway.chat(f"local/{_FOLDER}" if is_folder else name, kept=False)
+            return measure(chosen, Path(name).name if is_folder else name, lambda _task: model, home, task_s)
 
 
 _FOLDER = "given"
