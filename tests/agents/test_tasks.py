@@ -32,6 +32,10 @@ def test_tasks_are_found_with_their_key_only(house: House) -> None:
         for ask in (house.tasks.get, house.tasks.cancel):
             with pytest.raises(NotFound):
                 ask(stranger, first.run.id)
+    for nothing in ("", "no-such-task", "a\0b"):
+        with pytest.raises(NotFound):
+            house.tasks.get(asker, nothing)
+    assert house.tasks.list(asker, "a\0b") == []
     assert house.tasks.cancel(asker, first.run.id).run.reason == "cancelled"
     with pytest.raises(Conflict):
         house.tasks.cancel(asker, first.run.id)

@@ -90,8 +90,10 @@ class Tasks:
 
     def get(self, asker: Asker, task_id: str, after: int = 0) -> Task:
         """One task, with the steps behind the first `after`. Raises NotFound."""
-        with self._database.read() as connection:
-            row = connection.execute(_of(asker).where(_runs.c.id == task_id)).first()
+        row = None
+        if task_id.isprintable():  # PostgreSQL takes no NUL even to look for it
+            with self._database.read() as connection:
+                row = connection.execute(_of(asker).where(_runs.c.id == task_id)).first()
         if row is None:
             raise NotFound("There is no task {id!r}.", id=task_id[:80])
         return self._task(row, after)
@@ -154,6 +156,8 @@ class Tasks:
 
     def _rows(self, asker: Asker, context_id: str, most: int) -> "Sequence[sa.Row[Any]]":
         found = _of(asker)
+        if not context_id.isprintable():
+            return ()
         if context_id:
             found = found.where(_tasks.c.context_id == context_id)
         with self._database.read() as connection:
