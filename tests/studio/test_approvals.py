@@ -67,7 +67,7 @@ def test_all_that_was_asked_is_on_one_page_with_what_became_of_it(agent: Studio,
     page.get_by_text("It waits until ").wait_for()
 
     zh = visit.page("/runs/approvals", locale="zh-CN", size=(375, 800), theme="dark")
-    zh.get_by_role("heading", name="提问").wait_for()
+    zh.get_by_role("heading", name="询问").wait_for()
     assert overflow(zh) <= 0
     assert violations(zh) == []
     shot(zh, "approvals-zh-375-dark")
