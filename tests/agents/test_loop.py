@@ -16,7 +16,7 @@ from dizuo.agents.policy import Policy, Rule
 from dizuo.agents.state import SAME_CALLS, State
 from dizuo.agents.steps import ApprovalGiven, PlanItem, Steered, ToolEnded
 from dizuo.core.errors import ModelDown
-from dizuo.core.messages import Message
+from dizuo.core.messages import Message, ToolCall
 from dizuo.core.tools import Tool, ToolContext, ToolResult, tool
 from tests.agents.scripts import ByTurn, call, driven, end_of, loop_of, started
 
@@ -57,6 +57,19 @@ def test_results_of_tools_go_to_the_model_and_its_answer_ends_the_run() -> None:
     roles = [message.role for message in model.read[-1]]
     assert roles == ["system", "user", "assistant", "tool"]
     assert model.read[-1][-1].content == "42"
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        (r'{"to": "\u5317\u4eac", "text": "1\n2"}', r'{"to": "北京", "text": "1\n2"}'),
+        (r'{"to": "\ud83d", "text": "half a character"}', r'{"to": "\ud83d", "text": "half a character"}'),
+        (r'{"to": "\u5317", "text": ', r'{"to": "\u5317", "text": '),
+    ],
+)
+def test_escaped_characters_are_kept_as_themselves(written: str, kept: str) -> None:
+    state = run(ByTurn([ToolCall(id="1", name="send", arguments=written)], "Done."), [send], ALLOW)
+    assert [one.arguments for message in state.messages() for one in message.tool_calls] == [kept]
 
 
 def test_calls_of_one_answer_go_side_by_side() -> None:

@@ -31,7 +31,7 @@ from dizuo.core.errors import DizuoError
 from dizuo.core.events import Done, Failed, TextDelta, ToolCalled, UsageReported
 from dizuo.core.messages import ToolCall, Usage
 from dizuo.core.protocols import ChatModel
-from dizuo.core.tools import Tool, ToolContext, ToolResult
+from dizuo.core.tools import Tool, ToolContext, ToolResult, unescaped
 
 ASK_USER = "ask_user"
 CONTEXT_TOKENS = 24_000  # that the model reads at most
@@ -232,6 +232,10 @@ def _distinct(calls: Sequence[ToolCall], number: int) -> list[ToolCall]:
     """The calls with ids that no other call of the run has, since some servers count them anew in every answer, and
     that nobody can guess: they close the mark around text of others."""
     return [
-        call.model_copy(update={"id": f"s{number}-{n}-{secrets.token_hex(4)}-{call.id}"[:64]})
+        ToolCall(
+            id=f"s{number}-{n}-{secrets.token_hex(4)}-{call.id}"[:64],
+            name=call.name,
+            arguments=unescaped(call.arguments),
+        )
         for n, call in enumerate(calls)
     ]

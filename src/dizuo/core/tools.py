@@ -196,3 +196,15 @@ def read_arguments(arguments: str) -> Mapping[str, Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def unescaped(arguments: str) -> str:
+    """The same JSON with its characters themselves, where they are written as \\uXXXX: many models write Chinese so."""
+    if "\\u" not in arguments:
+        return arguments
+    try:
+        said = json.dumps(json.loads(arguments), ensure_ascii=False, allow_nan=False)
+        said.encode()
+    except (ValueError, RecursionError):  # no JSON, no number, half a character: it is for others to say so
+        return arguments
+    return said
