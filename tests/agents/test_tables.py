@@ -120,6 +120,7 @@ def test_a_text_that_a_spreadsheet_would_obey_is_made_harmless(ask: Any, tmp_pat
         "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n",
         "VACUUM INTO 'x.db'",
         "SELECT zeroblob(1000000000)",
+        "SELECT 'a' LIKE printf('%.*c', 1000, '%')",
         "SELECT nothing FROM sales",
         "",
     ],
@@ -137,6 +138,13 @@ def test_a_query_that_takes_too_long_is_ended(ask: Any, tmp_path: Path, monkeypa
     found = ask("SELECT count(*) FROM many a, many b, many c", "many.csv")
     assert found.failed
     assert "took over" in found.text
+
+
+def test_a_result_that_fills_the_memory_is_ended(ask: Any, tmp_path: Path) -> None:
+    (tmp_path / "many.csv").write_text("n\n" + "1\n" * 3000)
+    found = ask("SELECT printf('%.*c', 1000000, 'x') FROM many a, many b", "many.csv")
+    assert found.failed
+    assert "over 16777216 bytes" in found.text
 
 
 def test_a_wrong_query_is_told_the_columns_as_words_of_others(ask: Any) -> None:

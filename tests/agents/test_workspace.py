@@ -4,6 +4,10 @@ import asyncio
 import io
 import json
 import os
+import shutil
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +94,49 @@ def test_no_link_is_followed_nor_listed(folder: Workspace) -> None:
         assert do(move_files, folder, moves=[{"source": "a", "target": name}]).failed
     assert do(move_files, folder, moves=[{"source": "link", "target": "b"}]).failed
     assert (folder.folder.parent / "outside.txt").read_text() == "secret"
+
+
+def test_a_link_that_comes_between_the_look_and_the_act_leads_nowhere(folder: Workspace) -> None:
+    """Code in the sandbox may change a folder into a link and back at any moment; a thread does so here."""
+    outside = folder.folder.parent / "elsewhere"
+    outside.mkdir()
+    (outside / "a").write_text("secret")
+    put(folder, a="a")
+    (folder.folder / "real").mkdir()
+    (folder.folder / "real/a").write_text("a")
+    (folder.folder / "link").symlink_to(outside)
+    over = threading.Event()
+
+    def swap() -> None:
+        way = folder.folder / "way"
+        while not over.is_set():
+            for what in ("real", "link"):
+                try:
+                    os.rename(folder.folder / what, way)
+                    os.rename(way, folder.folder / what)
+                except OSError:  # a folder was made there meanwhile
+                    shutil.rmtree(way, ignore_errors=True)
+
+    swapping = threading.Thread(target=swap)
+    swapping.start()
+    read, until = set[bytes](), time.monotonic() + 0.5
+    try:
+        while time.monotonic() < until:
+            with suppress(DizuoError), folder.open("way/a") as file:
+                read.add(file.read())
+            for act in (
+                lambda: folder.write("way/b", "x"),
+                lambda: folder.make_folder("way/c"),
+                lambda: folder.move([("a", "way/d")]),
+                lambda: folder.put([("way/e", io.BytesIO(b"x"))], LIMIT),
+            ):
+                with suppress(DizuoError, OSError):
+                    act()
+    finally:
+        over.set()
+        swapping.join()
+    assert read <= {b"a"}
+    assert sorted(one.name for one in outside.iterdir()) == ["a"]
 
 
 def test_a_workspace_that_is_a_link_is_not_worked_in(folder: Workspace) -> None:

@@ -88,7 +88,7 @@ def draw_chart(
     except DizuoError as error:
         return _failed(str(error))
     save_as = workspace.normal(save_as)
-    folder.target(save_as).write_text(drawn, "utf-8", errors="replace")
+    folder.write(save_as, drawn)
     made = workspace.artifacts(context, [save_as])
     return ToolResult(text=f"{save_as} is a {kind} chart of {len(known[x])} points.", artifacts=made)
 

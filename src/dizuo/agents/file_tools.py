@@ -45,7 +45,7 @@ def write_file(path: str, text: str, context: ToolContext) -> ToolResult:
     if len(text.encode("utf-8", "replace")) > MOST_FILE_BYTES:
         raise UserError("The text has over {limit} bytes.", limit=MOST_FILE_BYTES)
     path = workspace.normal(path)
-    workspace.of(context).target(path).write_text(text, "utf-8", errors="replace")
+    workspace.of(context).write(path, text)
     made = workspace.artifacts(context, [path])
     return ToolResult(text=f"{path} has {len(text)} characters.", artifacts=made)
 
@@ -78,13 +78,13 @@ def move_files(
         if path in seen:
             faults.append(f"{path!r} is named twice")
         seen.add(path)
-    paths = [] if faults else [(found.path(source), found.target(target)) for source, target in left]
     if not faults:
-        faults = [f"{target.name!r} is a folder" for _source, target in paths if target.is_dir()]
+        try:
+            found.move(left)
+        except UserError as error:
+            faults.append(str(error))
     if faults:
         return ToolResult(text=f"Nothing was moved: {'; '.join(faults[:20])}.", failed=True, trusted=False)
-    for source, target in paths:
-        source.rename(target)
     before = f" {len(pairs) - len(left)} were there already." if len(left) < len(pairs) else ""
     return ToolResult(text=f"Moved {len(left)} files.{before}", artifacts=workspace.artifacts(context, seen))
 
@@ -92,7 +92,7 @@ def move_files(
 @tool(effect="own", idempotent=True)
 def make_folder(path: str, context: ToolContext) -> str:
     """Make a folder in your workspace, with those above it."""
-    workspace.of(context).target(f"{path}/-").parent.mkdir(exist_ok=True)
+    workspace.of(context).make_folder(path)
     return f"There is a folder {path}."
 
 

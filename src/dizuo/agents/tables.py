@@ -9,7 +9,7 @@ import io
 import re
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import PurePosixPath
@@ -29,6 +29,7 @@ _TOLD_ROWS = 50  # of a result, to the model
 _SECONDS = 5.0
 _STEPS = 10_000  # of SQLite's machine between two looks at the clock
 _MOST_VALUE_BYTES = 1 << 20
+_MOST_PATTERN_BYTES = 200
 _READ_ONLY = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION}
 _NUMBER = re.compile(r"[+-]?(\d{1,3}(,\d{3})+|\d+)?(\.\d+)?([eE][+-]?\d{1,3})?", re.ASCII)
 
@@ -107,7 +108,7 @@ def query_table(
     if not save_as:
         return ToolResult(text=said, trusted=False)
     save_as = workspace.normal(save_as)
-    folder.target(save_as).write_text(_written(found), "utf-8", errors="replace", newline="")
+    folder.write(save_as, _written(found))
     said = f"{save_as} has {len(found.rows)} rows.\n{said}"
     return ToolResult(text=said, trusted=False, artifacts=workspace.artifacts(context, [save_as]))
 
@@ -179,6 +180,8 @@ def _asked(tables: dict[str, Table], sql: str) -> Table:
         for name, table in tables.items():
             _fill(database, name, table)
         database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MOST_VALUE_BYTES)
+        # Between two looks at the clock it does one comparison whole, and these can take for ever.
+        database.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, _MOST_PATTERN_BYTES)
         until = time.monotonic() + _SECONDS
         database.set_progress_handler(lambda: int(time.monotonic() > until), _STEPS)
         # A recursive query can count for ever, and has no use here.
@@ -188,16 +191,26 @@ def _asked(tables: dict[str, Table], sql: str) -> Table:
             cursor = database.execute(sql)
             if cursor.description is None:
                 raise sqlite3.ProgrammingError("only a SELECT can be asked")
-            rows = cursor.fetchmany(MOST_ROWS + 1)
+            rows = list(_bounded(cursor))
         except sqlite3.OperationalError as error:
             if str(error) == "interrupted":
                 raise UserError("The query took over {seconds} s.", seconds=_SECONDS) from None
             raise
     finally:
         database.close()
-    if len(rows) > MOST_ROWS:
-        raise UserError("The table has over {limit} rows.", limit=MOST_ROWS)
     return Table([column[0] for column in cursor.description], [[_cell(one) for one in row] for row in rows])
+
+
+def _bounded(rows: Iterable[Sequence[Any]]) -> Iterator[Sequence[Any]]:
+    """Raises UserError where there are too many, or they are too large together."""
+    size = 0
+    for number_of, row in enumerate(rows, 1):
+        size += sum(len(one) for one in row if isinstance(one, str | bytes))
+        if number_of > MOST_ROWS:
+            raise UserError("The table has over {limit} rows.", limit=MOST_ROWS)
+        if size > MOST_BYTES:
+            raise UserError("The table has over {limit} bytes.", limit=MOST_BYTES)
+        yield row
 
 
 def _fill(database: sqlite3.Connection, name: str, table: Table) -> None:

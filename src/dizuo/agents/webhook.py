@@ -217,7 +217,8 @@ class Webhook:
             return
         with self._database.write() as connection:
             if new:
-                there = set(connection.scalars(sa.select(schema.runs.c.id)))
+                asking = {one["run_id"] for one in new}
+                there = set(connection.scalars(sa.select(schema.runs.c.id).where(schema.runs.c.id.in_(asking))))
                 if rows := [one for one in new if one["run_id"] in there]:
                     connection.execute(_deliveries.insert(), rows)
             dropped = _deliveries.update().where(_deliveries.c.id.in_(needless), _deliveries.c.status == "waiting")

@@ -1,11 +1,13 @@
 """The folder of a run: files that people give it and tools make, found by paths that cannot lead out of it."""
 
+import errno
 import os
 import secrets
 import shutil
 import stat
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Literal
@@ -20,6 +22,7 @@ MOST_BYTES = 256 << 20  # in a folder: what the sandbox bears, too
 _MOST_DEPTH = 16
 _MOST_PART_BYTES = 200
 _PIECE = 1 << 20
+_ITSELF = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # no link, no wait for a pipe's other end
 
 IMAGES = {
     ".png": "image/png",
@@ -71,15 +74,48 @@ class Workspace:
 
     def open(self, name: str) -> BinaryIO:
         """A file to be read. Raises NotFound, also for a folder and a link."""
-        path = self.path(name)
+        *above, last = _parts(name)
         try:
-            handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+            with self._below(above) as folder:
+                handle = os.open(last, os.O_RDONLY | _ITSELF, dir_fd=folder)
         except OSError:
             raise NotFound("The run has no file {path!r}.", path=name) from None
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             os.close(handle)
             raise NotFound("The run has no file {path!r}.", path=name)
         return os.fdopen(handle, "rb")
+
+    def write(self, name: str, text: str) -> None:
+        """Writes a file, with the folders above it; one of that name is replaced. Raises UserError."""
+        *above, last = _parts(name)
+        with self._making(name, above) as folder:
+            handle = os.open(last, os.O_WRONLY | os.O_CREAT | _ITSELF, 0o600, dir_fd=folder)
+            with os.fdopen(handle, "wb") as file:
+                if not stat.S_ISREG(os.fstat(handle).st_mode):
+                    raise UserError("The path {path!r} is not in the workspace.", path=name)
+                file.truncate()
+                file.write(text.encode("utf-8", "replace"))
+
+    def make_folder(self, name: str) -> None:
+        """Makes a folder, with those above it, where it is not there. Raises UserError."""
+        with self._making(name, _parts(name)):
+            pass
+
+    def move(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """Moves files, each to a path where nothing is yet; the folders above are made. Raises UserError, before
+        anything is moved."""
+        with ExitStack() as opened:
+            ways = []
+            for source, target in pairs:
+                (*above, old), (*below, new) = _parts(source), _parts(target)
+                left = opened.enter_context(self._making(source, above))
+                there = opened.enter_context(self._making(target, below))
+                ways.append((old, new, left, there))
+                with suppress(FileNotFoundError):
+                    is_folder = stat.S_ISDIR(os.stat(new, dir_fd=there, follow_symlinks=False).st_mode)
+                    raise UserError("{path!r} is a folder" if is_folder else "{path!r} is there already", path=target)
+            for old, new, left, there in ways:
+                os.rename(old, new, src_dir_fd=left, dst_dir_fd=there)
 
     def put(self, given: Iterable[tuple[str, BinaryIO]], limit_bytes: int) -> list[str]:
         """Takes files in under their names and returns these. All of them or none; none is replaced.
@@ -102,23 +138,42 @@ class Workspace:
                 room -= _copy(source, aside / str(len(names)), name, min(limit_bytes, room))
                 names.append(name)
             for number, name in enumerate(names):
-                target = self.target(name)
-                os.replace(aside / str(number), target)
+                *above, last = _parts(name)
+                with self._making(name, above) as folder:
+                    os.replace(aside / str(number), last, dst_dir_fd=folder)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
         return names
 
-    def target(self, name: str) -> Path:
-        """Where a file is to be written; the folders above it are there then. Raises UserError."""
-        path = self.folder.joinpath(*_parts(name))
-        if _linked(self.folder, path) or path.is_dir():
-            raise UserError("The path {path!r} is not in the workspace.", path=name)
+    @contextmanager
+    def _below(self, parts: Sequence[str], *, make: bool = False) -> Iterator[int]:
+        """A folder below, held open. Each on the way is opened from the one above and never through a link: code of
+        strangers may be at work here, and put one there at any moment. Raises OSError."""
+        handle = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for part in parts:
+                if make:
+                    with suppress(FileExistsError):
+                        os.mkdir(part, 0o700, dir_fd=handle)
+                above, handle = handle, os.open(part, os.O_DIRECTORY | os.O_RDONLY | _ITSELF, dir_fd=handle)
+                os.close(above)
+            yield handle
+        finally:
+            os.close(handle)
+
+    @contextmanager
+    def _making(self, name: str, parts: Sequence[str]) -> Iterator[int]:
+        """The same to be written in; what is missing is made. Raises UserError where that cannot be."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError):
+            with self._below(parts, make=True) as handle:
+                yield handle
+        except NotADirectoryError:
             raise UserError("The path {path!r} leads through a file.", path=name) from None
-        return path
+        except OSError as error:
+            if error.errno not in (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EEXIST, errno.ENOENT):
+                raise
+            raise UserError("The path {path!r} is not in the workspace.", path=name) from None
 
 
 def of(context: ToolContext) -> Workspace:
