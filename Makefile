@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Where PYTHONDONTWRITEBYTECODE is set, each of the hundreds of processes that the tests start would compile all of it.
+COMPILE := $(BIN)/python -m compileall -q src
 export DIZUO_DATA ?= $(wildcard ../shared/data)
 
 .DEFAULT_GOAL := help
@@ -26,10 +28,12 @@ demo: install ## the same as up, then exit
 
 test: install ## run the tests (installs Chromium and PostgreSQL from the system's packages where it may)
 	.ci/system-packages
+	$(COMPILE)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 30
 
 test-postgres: install ## the same tests, every instance on a real PostgreSQL
 	.ci/system-packages
+	$(COMPILE)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --database postgres
 
 check: install ## format, lint, types, import contract, language catalogue
