@@ -86,7 +86,7 @@ def test_the_language_changes_at_once_and_stays(visit: Visit) -> None:
     page.click(".foot button[lang='zh-CN']")
     turn.locator("button", has_text="复制").wait_for()
     assert page.input_value("#question") == "half a question", "nothing typed is lost"
-    assert page.evaluate("document.documentElement.lang") == "zh-CN"
+    page.wait_for_function("document.documentElement.lang === 'zh-CN'")
     assert "24 months" in turn.locator(".prose").inner_text()
     page.goto("/settings")
     assert page.locator("h1").inner_text() == "设置"
