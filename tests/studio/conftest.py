@@ -18,8 +18,7 @@ from dizuo.platform.identity import SESSION_COOKIE, User
 from dizuo.wiring import House
 from tests.hub_server import FakeHub
 
-# The first that is there: the engine alone, or a whole browser.
-CHROMIUM = next(filter(Path.exists, map(Path, ("/usr/bin/chromium-headless-shell", "/usr/bin/chromium"))), None)
+CHROMIUM = Path("/usr/bin/chromium")
 _SWITCHES = [
     "--no-sandbox",
     "--disable-gpu",
@@ -135,7 +134,7 @@ def chromium() -> Iterator[Any]:
 
     Gone before the tests of another folder: as long as it lives, Playwright runs an event loop in this thread.
     """
-    if CHROMIUM is None:
+    if not CHROMIUM.exists():
         pytest.skip("Chromium is not installed (Debian: apt-get install chromium)")
     from playwright.sync_api import sync_playwright
 
