@@ -39,7 +39,7 @@ def test_what_waits_and_what_was_answered_is_listed_across_runs(
 ) -> None:
     assert (asked["tool"], asked["state"], asked["goal"]) == ("ask_user", "waiting", "Work it out.")
     assert asked["expires_at"] > asked["asked_at"]
-    assert listed(member) == []
+    assert asked["run_id"] not in {one["run_id"] for one in listed(member)}
     answer = {"call_id": asked["call_id"], "decision": "approve", "reason": "Yes."}
     assert client.post(f"/api/runs/{asked['run_id']}/answer", json=answer).status_code == 200
     assert asked["run_id"] not in {one["run_id"] for one in listed(client)}
