@@ -83,8 +83,11 @@ def test_a_limit_is_set_by_the_owner_and_stops_with_429_and_when_to_come_again(
 
 def test_a_spent_budget_warns_then_stops_a_stream_before_it_begins(paid: Served, member: httpx.Client) -> None:
     paid.house.limits.set("all", budget=1e6)
+    before = paid.house.limits.list()[0].spent  # by other tests
     assert "x-dizuo-budget-warning" not in member.post("/v1/chat/completions", json=_ASK).headers
-    paid.house.limits.set("all", budget=paid.house.limits.list()[0].spent * 1.1)
+    until(lambda: paid.house.limits.list()[0].spent > before)
+    spent = paid.house.limits.list()[0].spent
+    paid.house.limits.set("all", budget=spent + (spent - before) / 10)
     warned = member.post("/v1/chat/completions", json=_ASK)
     assert "% of" in warned.headers["x-dizuo-budget-warning"]
     until(lambda: paid.house.limits.list()[0].share >= 1)
