@@ -7,9 +7,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
+
+from tests.local_server import LocalServer
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -38,17 +40,9 @@ class FakeHub:
             def log_message(self, format: str, *args: Any) -> None:
                 pass
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        self.url = f"http://127.0.0.1:{server.server_address[1]}"
-        try:
+        with LocalServer(Handler).serving() as server:
+            self.url = server.url
             yield self
-        finally:
-            server.shutdown()
-            thread.join()
-            server.server_close()
 
     def _files(self) -> dict[str, bytes]:
         there = {

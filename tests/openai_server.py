@@ -1,12 +1,13 @@
 """A provider on a loopback port, for what asks one as a whole: its list of models, a chat, vectors."""
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.local_server import LocalServer
 
 
 @dataclass
@@ -34,17 +35,9 @@ class FakeProvider:
             def log_message(self, format: str, *args: Any) -> None:
                 pass
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        self.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
-        try:
+        with LocalServer(Handler).serving() as server:
+            self.url = f"{server.url}/v1"
             yield self
-        finally:
-            server.shutdown()
-            thread.join()
-            server.server_close()
 
     def _answer(self, request: BaseHTTPRequestHandler, body: Any) -> None:
         self.asked.append((request.path, dict(request.headers), body))

@@ -4,13 +4,13 @@ import base64
 import hashlib
 import hmac
 import json
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.local_server import LocalServer
 
 
 @dataclass(frozen=True)
@@ -38,32 +38,17 @@ class Got:
         return fresh and f"v1,{good}" in self.headers["webhook-signature"].split(" ")
 
 
-class Receiver(ThreadingHTTPServer):
+class Receiver(LocalServer):
     """`answers` says what becomes of the requests to come, one after the other; when they are used up, 200."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.got: list[Got] = []
         self.answers: list[int | str] = []
-        self.stopping = threading.Event()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/hook"
-
-    @contextmanager
-    def serving(self) -> Iterator["Receiver"]:
-        thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield self
-        finally:
-            self.stopping.set()
-            self.shutdown()
-            self.server_close()
-            thread.join()
+        return f"{super().url}/hook"
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -1,42 +1,23 @@
 """A web server for tests that does what servers should not."""
 
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import unquote
+
+from tests.local_server import LocalServer
 
 PAGE = """<html><head><title>年假</title><script>steal()</script></head>
 <body><h1>Leave</h1><p>员工每年享有三十天带薪年假。</p><img src="x.png" alt="a beach"></body></html>"""
 
 
-class Misbehaving(ThreadingHTTPServer):
-    """Serves on a free port of this machine. `asked` holds (method, path, headers, body) of each request."""
-
-    daemon_threads = True
+class Misbehaving(LocalServer):
+    """`asked` holds (method, path, headers, body) of each request."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.asked: list[tuple[str, str, dict[str, str], bytes]] = []
-        self.stopping = threading.Event()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    @contextmanager
-    def serving(self) -> Iterator["Misbehaving"]:
-        thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield self
-        finally:
-            self.stopping.set()
-            self.shutdown()
-            self.server_close()
-            thread.join()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -16,6 +16,7 @@ import pytest
 
 from dizuo.platform.identity import SESSION_COOKIE, User
 from dizuo.wiring import House
+from tests.api.upstream import Chat, Upstream
 from tests.hub_server import FakeHub
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -68,6 +69,16 @@ class Studio:
 
     def wait(self, job_id: str) -> None:
         wait_until(lambda: self.house.jobs.get(job_id).over)
+
+    @contextmanager
+    def scripted(self, answer: Chat, provider: str = "acme") -> Iterator["Studio"]:
+        """With a provider whose models answer so. No run goes on behind it."""
+        with Upstream(answer).serving() as url:
+            self.house.providers.add(provider, base_url=url)
+            yield self
+            for run in self.house.runs.list():
+                self.house.runs.cancel(run.id)
+            self.house.providers.remove(provider)
 
 
 def wait_until(come: Callable[[], bool]) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 import pytest
 
 from tests.agents.receiver import Receiver
-from tests.api.upstream import Upstream
 from tests.studio.conftest import Studio, Visit, wait_until
 from tests.studio.test_look import overflow, violations
 from tests.studio.test_runs import ASK, by_script, started
@@ -17,12 +16,8 @@ SHOTS = os.environ.get("DIZUO_SHOTS", "")
 
 @pytest.fixture(scope="module")
 def agent(studio: Studio) -> Iterator[Studio]:
-    with Upstream(by_script).serving() as url:
-        studio.house.providers.add("acme", base_url=url)
+    with studio.scripted(by_script):
         yield studio
-        for run in studio.house.runs.list():
-            studio.house.runs.cancel(run.id)
-        studio.house.providers.remove("acme")
 
 
 @pytest.fixture

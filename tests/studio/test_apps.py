@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from dizuo.agents.policy import Policy, Rule
-from tests.api.upstream import Upstream, call
+from tests.api.upstream import call
 from tests.studio.conftest import Studio, Visit, wait_until
 from tests.studio.test_look import overflow, violations
 from tests.studio.test_runs import SCRIPTS, by_script
@@ -33,12 +33,8 @@ def desk(studio: Studio) -> Iterator[Studio]:
     (folder / "clerk.yaml").write_text(CLERK, "utf-8")
     (folder / "broken.yaml").write_text("colour: red\n", "utf-8")
     SCRIPTS["delegate"] = ([call("ask_clerk", task="Work out the sum.")], "The clerk has done it.")
-    with Upstream(by_script).serving() as url:
-        studio.house.providers.add("acme", base_url=url)
+    with studio.scripted(by_script):
         yield studio
-        for run in studio.house.runs.list():
-            studio.house.runs.cancel(run.id)
-        studio.house.providers.remove("acme")
     del SCRIPTS["delegate"]
     for file in folder.iterdir():
         file.unlink()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dizuo.agents.runs import Run
-from tests.api.upstream import Answer, Upstream, call
+from tests.api.upstream import Answer, call
 from tests.studio.conftest import Studio, Visit, wait_until
 from tests.studio.test_look import overflow, violations
 
@@ -50,12 +50,8 @@ def by_turn(body: dict[str, Any]) -> Answer:
 
 @pytest.fixture(scope="module")
 def agent(studio: Studio) -> Iterator[Studio]:
-    with Upstream(by_turn).serving() as url:
-        studio.house.providers.add("painter", base_url=url)
+    with studio.scripted(by_turn, "painter"):
         yield studio
-        for run in studio.house.runs.list():
-            studio.house.runs.cancel(run.id)
-        studio.house.providers.remove("painter")
 
 
 @pytest.fixture

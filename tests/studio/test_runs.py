@@ -7,7 +7,7 @@ import pytest
 
 from dizuo.agents.policy import Policy, Rule
 from dizuo.agents.runs import Run
-from tests.api.upstream import Answer, Upstream, call
+from tests.api.upstream import Answer, call
 from tests.studio.conftest import Studio, Visit, wait_until
 from tests.studio.test_look import overflow, violations
 
@@ -44,12 +44,8 @@ def by_script(body: dict[str, Any]) -> Answer:
 @pytest.fixture(scope="module")
 def agent(studio: Studio) -> Iterator[Studio]:
     """A studio with a provider whose model follows a script."""
-    with Upstream(by_script).serving() as url:
-        studio.house.providers.add("acme", base_url=url)
+    with studio.scripted(by_script):
         yield studio
-        for run in studio.house.runs.list():
-            studio.house.runs.cancel(run.id)
-        studio.house.providers.remove("acme")
 
 
 def started(studio: Studio, goal: str, until: str = "waiting", **more: Any) -> Run:
