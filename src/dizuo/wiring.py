@@ -191,7 +191,7 @@ class House:
 
     def _app_model(self, name: str, knowledge: str = "") -> "ChatModel":
         """An app as a model, for whoever asks in the present request."""
-        from dizuo.apps.launch import called
+        from dizuo.apps.app import called
         from dizuo.apps.model import AppModel
 
         self.gateway.check_allowed(called(name, knowledge))

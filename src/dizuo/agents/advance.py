@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from dizuo.agents.app_tools import app_tools
-from dizuo.agents.equipment import APP_PREFIX, Equipment, Setup
+from dizuo.agents.equipment import Equipment, Setup
 from dizuo.agents.family import cancel_below, refresh, tell_parent
 from dizuo.agents.journal import Journal, find_row, set_status
 from dizuo.agents.loop import Loop, Price
@@ -18,7 +18,7 @@ from dizuo.agents.memory_tools import REMEMBER
 from dizuo.agents.policy import Policy
 from dizuo.agents.runs import Runs
 from dizuo.agents.state import State
-from dizuo.agents.steps import Budget, Ended, Step
+from dizuo.agents.steps import APP_PREFIX, Budget, Ended, Step
 from dizuo.core import traces
 from dizuo.core.errors import DizuoError, NotFound
 from dizuo.core.tools import Tool

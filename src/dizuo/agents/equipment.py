@@ -7,13 +7,11 @@ from dizuo.agents.builtin import BUILT_IN
 from dizuo.agents.memory import Memories
 from dizuo.agents.memory_tools import memory_tools
 from dizuo.agents.policy import Policy
-from dizuo.agents.steps import Budget
+from dizuo.agents.steps import APP_PREFIX, Budget
 from dizuo.agents.toolbox import Toolbox
 from dizuo.core.errors import NotFound
 from dizuo.core.protocols import ChatModel
 from dizuo.core.tools import Tool
-
-APP_PREFIX = "app/"  # what an app is called as a model and among tools
 
 
 @dataclass(frozen=True)

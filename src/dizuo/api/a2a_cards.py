@@ -16,8 +16,7 @@ from a2a.types import (
 )
 from a2a.utils.constants import PROTOCOL_VERSION_0_3, PROTOCOL_VERSION_1_0
 
-from dizuo.apps.app import App
-from dizuo.apps.launch import called
+from dizuo.apps.app import App, called
 from dizuo.gateway.allowed import may_ask
 from dizuo.wiring import House
 

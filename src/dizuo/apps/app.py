@@ -12,13 +12,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationError
 
 from dizuo.agents.policy import Policy
-from dizuo.agents.steps import Budget
+from dizuo.agents.steps import APP_PREFIX, Budget
 from dizuo.core.documents import Note
 from dizuo.core.errors import NotFound, UserError
 from dizuo.core.messages import Noun
 from dizuo.platform.catalogue import Language, _
 
-PREFIX = "app/"  # what an app is called as a model and as a tool
 ASK = "ask"  # as knowledge: whoever starts the app names the knowledge base
 NAME_PATTERN = r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?"
 
@@ -41,6 +40,11 @@ _KINDS: Mapping[str, str] = {
     "dict_type": _("must have keys and values"),
     "string_too_short": _("must not be empty"),
 }
+
+
+def called(app: str, knowledge: str = "") -> str:
+    """What an app is called as a model: `app/NAME`, or `app/NAME/KNOWLEDGE` on a knowledge base that is named."""
+    return f"{APP_PREFIX}{app}/{knowledge}" if knowledge else APP_PREFIX + app
 
 
 class Words(Noun):
@@ -78,7 +82,7 @@ class App(Noun):
     @property
     def model_name(self) -> str:
         """What it is called as a model, and as a tool of other apps."""
-        return PREFIX + self.name
+        return called(self.name)
 
 
 class FoundApp(Noun):
@@ -119,7 +123,7 @@ class Apps:
 
     def find(self, name: str) -> FoundApp:
         """The same with its place, and its problem where it has one. Raises NotFound."""
-        name = name.removeprefix(PREFIX)
+        name = name.removeprefix(APP_PREFIX)
         listed = self.list()
         for one in listed:
             if one.name == name:
@@ -164,7 +168,7 @@ def read_app(file: Path, name: str = "") -> App:
         )
     if app.name == "user":  # the tool that calls it would be the one that asks the user
         raise UserError("{file}: name: an app cannot be called {name!r}.", file=file, name=app.name)
-    if app.model_name in app.tools or app.model.startswith(PREFIX):
+    if app.model_name in app.tools or app.model.startswith(APP_PREFIX):
         raise UserError("{file}: an app cannot call itself, nor think with an app.", file=file)
     return app
 

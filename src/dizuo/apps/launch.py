@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Sequence
 
-from dizuo.agents.equipment import APP_PREFIX, Setup
+from dizuo.agents.equipment import Setup
 from dizuo.agents.policy import Policy
 from dizuo.agents.runs import Run, Runs
-from dizuo.agents.steps import Budget
-from dizuo.apps.app import ASK, App, Apps
+from dizuo.agents.steps import APP_PREFIX, Budget
+from dizuo.apps.app import ASK, App, Apps, called
 from dizuo.core import traces
 from dizuo.core.errors import UserError
 from dizuo.core.messages import Message
@@ -144,8 +144,3 @@ class Launcher:
                 "No model is set. Name one, or set DIZUO_MODEL. To see those there are: dizuo model list", param="model"
             )
         return model
-
-
-def called(app: str, knowledge: str = "") -> str:
-    """What an app is called as a model: `app/NAME`, or `app/NAME/KNOWLEDGE` on a knowledge base that is named."""
-    return f"{APP_PREFIX}{app}/{knowledge}" if knowledge else APP_PREFIX + app

@@ -7,7 +7,7 @@ from typing import Any
 from dizuo.agents.runs import Asked, Run, Runs
 from dizuo.agents.state import State
 from dizuo.agents.steps import Ended, ModelCalled, Step
-from dizuo.apps.launch import called
+from dizuo.apps.app import called
 from dizuo.core import traces
 from dizuo.core.errors import UserError
 from dizuo.core.events import Done, Event, Failed, Served, TextDelta, UsageReported

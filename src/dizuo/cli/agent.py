@@ -143,6 +143,7 @@ def list_(
     terminal: Terminal,
     limit: Annotated[int, typer.Option(min=1, metavar="N", help=_("Most runs to show."))] = 50,
 ) -> None:
+    from dizuo.apps.app import called
     from dizuo.cli.table import show_table, when
 
     with terminal.house() as house:
@@ -161,7 +162,7 @@ def list_(
                 one.id,
                 run_view.status_of(terminal, one),
                 one.goal,
-                f"app/{one.app} · {one.model}" if one.app else one.model,
+                f"{called(one.app)} · {one.model}" if one.app else one.model,
                 str(used[one.id].steps),
                 f"{used[one.id].tokens:,}",
                 f"{used[one.id].cost:,.4f}",

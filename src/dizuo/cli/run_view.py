@@ -201,6 +201,7 @@ def _used(terminal: Terminal, house: "House", state: "State") -> str:
 def _show_step(terminal: Terminal, house: "House", run_id: str, state: "State", step: "Step") -> None:
     from dizuo.agents import steps
     from dizuo.agents.plan import PLAN_TOOL
+    from dizuo.apps.app import called
 
     t = terminal.t
 
@@ -210,7 +211,7 @@ def _show_step(terminal: Terminal, house: "House", run_id: str, state: "State", 
     match step:
         case steps.Started(goal=goal, model=model, app=app):
             terminal.show(goal, style="bold")
-            terminal.show(" · ".join([*([f"app/{app}"] if app else []), model, run_id]), style="dim")
+            terminal.show(" · ".join([*([called(app)] if app else []), model, run_id]), style="dim")
         case steps.Steered(text=text):
             branch(f"{t('You')}: {text}")
         case steps.ModelCalled(text=text, calls=calls):

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from dizuo.agents.runs import Run
 from dizuo.agents.state import State
 from dizuo.agents.steps import Ended, Step
-from dizuo.apps.launch import called
+from dizuo.apps.app import called
 from dizuo.core.errors import NotFound
 from dizuo.platform.catalogue import _
 from dizuo.studio.dialogs import Confirm, form_dialog

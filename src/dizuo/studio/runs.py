@@ -12,7 +12,7 @@ from starlette.requests import Request
 from dizuo.agents.journal import RunStatus
 from dizuo.agents.runs import Run, Used
 from dizuo.agents.steps import ApprovalAsked
-from dizuo.apps.launch import called
+from dizuo.apps.app import called
 from dizuo.platform.catalogue import _
 from dizuo.studio.assets import asset
 from dizuo.studio.layout import frame
