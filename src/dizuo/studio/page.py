@@ -128,6 +128,14 @@ class Page:
             element.classes(classes)
         return self.say(element, text, **params)
 
+    def section(self, title: str, lead: str, classes: str = "stack") -> Element:
+        """A card with a heading and what it is for; the element below them, for what it holds."""
+        with self.el("section", "card stack"):
+            with self.el("div"):
+                self.text("h2", "", title)
+                self.text("p", "muted small", lead)
+            return self.el("div", classes)
+
     def icon(self, name: str, classes: str = "") -> Element:
         """A decorative picture out of static/icons.svg."""
         with self.el("svg", f"icon {classes}", aria_hidden="true", viewBox="0 0 24 24", focusable="false") as svg:

@@ -38,16 +38,16 @@ class _Settings:
                 page.text("h1", "", _("Settings"))
             self._show_look()
             self._show_account()
-            with self._section(_("API keys"), _("For programs that ask this instance. A key may do what you may.")):
+            with page.section(_("API keys"), _("For programs that ask this instance. A key may do what you may.")):
                 self._keys = KeyList(page, self._show_secret)
             self._users: Element | None = None
             self._webhook: WebhookCard | None = None
             if page.visitor.is_owner:
-                with self._section(_("People"), _("Who may sign in. Everyone has threads of their own.")):
+                with page.section(_("People"), _("Who may sign in. Everyone has threads of their own.")):
                     labels = _("Name of the person"), _("Name of the new user"), _("Add person")
                     self._build_form("user-name", *labels, self._create_user)
                     self._users = page.el("div", "stack")
-                with self._section(_("Webhook"), _("An address that is told when a run of anybody's asks something.")):
+                with page.section(_("Webhook"), _("An address that is told when a run of anybody's asks something.")):
                     self._webhook = WebhookCard(page, self._show_secret)
                 self._show_instance()
         self._build_dialogs()
@@ -55,14 +55,6 @@ class _Settings:
         await self._load_users()
         if self._webhook is not None:
             await self._webhook.load()
-
-    def _section(self, title: str, lead: str) -> Element:
-        page = self.page
-        with page.el("section", "card stack"):
-            with page.el("div"):
-                page.text("h2", "", title)
-                page.text("p", "muted small", lead)
-            return page.el("div", "stack")
 
     def _build_form(self, field_id: str, placeholder: str, name: str, submit: str, make: Handler) -> None:
         """A form with one field. It stays while the list below it is shown anew, and with it the focus in it."""
@@ -80,7 +72,7 @@ class _Settings:
 
     def _show_look(self) -> None:
         page = self.page
-        with self._section(_("Appearance"), _("Kept in this browser.")):
+        with page.section(_("Appearance"), _("Kept in this browser.")):
             with page.el("div", "setting"):
                 page.text("span", "label", _("Language")).props["id"] = "language-label"
                 with page.el("div", "segments", role="group", aria_labelledby="language-label"):
@@ -120,7 +112,7 @@ class _Settings:
     def _show_account(self) -> None:
         page = self.page
         role = _("owner") if page.visitor.is_owner else _("member")
-        with self._section(_("Account"), _("Who you are here.")), page.el("div", "row"):
+        with page.section(_("Account"), _("Who you are here.")), page.el("div", "row"):
             page.el("span", "avatar", page.user.name[:1].upper(), aria_hidden="true")
             with page.el("div", "grow"):
                 page.el("p", "strong", page.user.name)
@@ -188,7 +180,7 @@ class _Settings:
     def _show_instance(self) -> None:
         page = self.page
         house = page.house
-        with self._section(
+        with page.section(
             _("This instance"),
             _("Set in config.toml, in the environment, or on the command line; a restart applies them."),
         ):

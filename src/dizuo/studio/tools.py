@@ -62,27 +62,20 @@ class _Tools:
             if not page.visitor.is_owner:
                 self._offered([one for one in tools if not one.trusted])
             self._lent([one for one in tools if one.trusted and not one.given])
-            with self._section(
+            with page.section(
                 _("Every agent has these"),
                 _("In the words that a model reads. A run with a knowledge base searches it, besides."),
+                "tool-list",
             ):
                 for one in tools:
                     if one.given:
                         show_run_tool(page, one)
 
-    def _section(self, title: str, lead: str) -> Element:
-        page = self.page
-        with page.el("section", "card stack"):
-            with page.el("div"):
-                page.text("h2", "", title)
-                page.text("p", "muted small", lead)
-            return page.el("div", "tool-list")
-
     def _offered(self, tools: Sequence[RunTool]) -> None:
         """What a member sees of the servers: the tools that the owner has approved."""
         page = self.page
         lead = _("Approved by the owner of this instance. The words are those of their servers.")
-        with self._section(_("Tools of others"), lead):
+        with page.section(_("Tools of others"), lead, "tool-list"):
             for one in tools:
                 show_run_tool(page, one)
             if not tools:
@@ -92,7 +85,8 @@ class _Tools:
 
     def _lent(self, tools: Sequence[RunTool]) -> None:
         page, hosts = self.page, self.page.house.settings.fetch_allow
-        with self._section(_("Given by name"), _("A run has those of these that it is given when it starts.")):
+        lead = _("A run has those of these that it is given when it starts.")
+        with page.section(_("Given by name"), lead, "tool-list"):
             for one in tools:
                 show_run_tool(page, one)
             with page.el("p", "small facts tool-setting"):
