@@ -97,6 +97,14 @@ def test_a_plan_that_cannot_be_read_changes_nothing(dizuo: Dizuo, asked: str, wr
     assert "○ Ask" in dizuo("run", "plan", asked).out
 
 
+def test_a_file_that_cannot_be_read_is_said(dizuo: Dizuo, asked: str, tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_bytes(b"\xff\xfe\xff")
+    for file in (tmp_path / "missing.yaml", tmp_path, tmp_path / "plan.yaml"):
+        refused = dizuo("run", "plan", asked, "--file", str(file))
+        assert refused.status == 1
+        assert f"{file}: cannot be read: " in refused.err
+
+
 def test_a_plan_is_edited_in_the_editor(dizuo: Dizuo, asked: str, tmp_path: Path, monkeypatch: Any) -> None:
     script = tmp_path / "editor.py"
     edits = "import sys, pathlib; f = pathlib.Path(sys.argv[1]); f.write_text(f.read_text('utf-8')"

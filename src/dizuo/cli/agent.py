@@ -110,6 +110,8 @@ def list_apps(terminal: Terminal) -> None:
 def show_app(
     terminal: Terminal, name: Annotated[str, typer.Argument(metavar="NAME", help=_("The app's name."))]
 ) -> None:
+    from dizuo.apps.app import ASK
+
     with terminal.house() as house:
         found = house.apps.find(name)
     if terminal.as_json:
@@ -125,7 +127,7 @@ def show_app(
         t("Title"): app.title.of(terminal.language),
         t("Description"): app.description.of(terminal.language),
         t("Model"): app.model or t("the instance's"),
-        t("Knowledge base"): t("named by whoever starts it") if app.knowledge == "ask" else app.knowledge or t("none"),
+        t("Knowledge base"): t("named by whoever starts it") if app.knowledge == ASK else app.knowledge or t("none"),
         t("Tools"): ", ".join(app.tools) or t("none"),
         t("Rules"): "; ".join(f"{one.tool}: {one.decision}" for one in app.policy.rules) or t("as usual"),
         t("Budget"): ", ".join(f"{key} {value:g}" for key, value in app.budget.model_dump().items()),

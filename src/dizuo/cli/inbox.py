@@ -43,7 +43,7 @@ def inbox(terminal: Terminal) -> None:
         terminal,
         (t("Run"), t("Asked"), t("Waits until"), t("Tool"), t("Arguments"), t("Goal")),
         [
-            (one.run_id, when(one.asked_at), when(one.expires_at), one.tool, _short(one.arguments), _short(one.goal))
+            (one.run_id, when(one.asked_at), when(one.expires_at), one.tool, _cell(one.arguments), _cell(one.goal))
             for one in found
         ],
         whole=(0,),
@@ -81,11 +81,11 @@ def audit(
                 one.run_id,
                 when(one.asked_at),
                 one.tool,
-                _short(one.new_arguments or one.arguments) + (f" ({t('changed')})" if one.new_arguments else ""),
+                _cell(one.new_arguments or one.arguments) + (f" ({t('changed')})" if one.new_arguments else ""),
                 t(_STATES[one.state]),
                 t("an agent of others") if one.by == "agent" else one.answered_by or "-",
                 when(one.answered_at),
-                "" if one.by == "timeout" else _short(one.reason),
+                "" if one.by == "timeout" else _cell(one.reason),
             )
             for one in found
         ],
@@ -174,13 +174,19 @@ def _in_editor(text: str) -> str:
 
 
 def _text_of(file: Path) -> str:
-    return sys.stdin.read() if str(file) == "-" else file.read_text("utf-8")
+    """What a file holds. Raises UserError."""
+    from dizuo.core.errors import UserError
+
+    try:
+        return sys.stdin.read() if str(file) == "-" else file.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UserError("{file}: cannot be read: {reason}", file=file, reason=reason or "") from None
 
 
 def _show_json(terminal: Terminal, found: "Sequence[Approval]") -> None:
     terminal.show_json({"approvals": [one.model_dump(mode="json") for one in found]})
 
 
-def _short(text: str, most: int = 120) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= most else line[: most - 1] + "…"
+def _cell(text: str) -> str:
+    return run_view.short(text, 120)

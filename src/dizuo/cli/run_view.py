@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from dizuo.wiring import House
 
 _MARKS = {"open": "○", "doing": "◐", "done": "●", "dropped": "–"}
-_MOST_CHARACTERS = 300  # of a result, in a line
 _BRANCH, _STEM = "├", "│"
 _REASONS = {
     "done": _("done"),
@@ -220,9 +219,9 @@ def _show_step(terminal: Terminal, house: "House", run_id: str, state: "State", 
         case steps.ToolEnded(name=name) if name == PLAN_TOOL and not step.result.failed:
             pass  # the plan is the next step
         case steps.ToolEnded(name=name, arguments=arguments, result=result):
-            branch(f"{name} {_short(arguments)}", style="cyan")
+            branch(f"{name} {short(arguments)}", style="cyan")
             told = "" if result.trusted else t("(text of others) ")
-            terminal.show(f"    {_STEM}   {told}{_short(result.text)}", style="red" if result.failed else "")
+            terminal.show(f"    {_STEM}   {told}{short(result.text)}", style="red" if result.failed else "")
             show_made(terminal, house, run_id, result.artifacts, _STEM)
         case steps.ChildStarted(run_id=child):
             branch(t("Another app is at work on it: dizuo run show {id}", id=child), style="dim")
@@ -230,12 +229,12 @@ def _show_step(terminal: Terminal, house: "House", run_id: str, state: "State", 
             branch(t("Plan changed by you") if by == "person" else t("Plan"))
             show_plan(terminal, items)
         case steps.ApprovalAsked(name=name, arguments=arguments):
-            branch(f"? {name} {_short(arguments)}", style="yellow")
+            branch(f"? {name} {short(arguments)}", style="yellow")
         case steps.ApprovalGiven(decision=decision, reason=reason, arguments=arguments, by=by):
             said = t("approved") if decision == "approve" else t("rejected")
             said = t("not answered in time") if by == "timeout" else said
             said = t("Answered by the agent that asked for the run") if by == "agent" else said
-            branch(" ".join(part for part in (said, _short(arguments or ""), reason) if part))
+            branch(" ".join(part for part in (said, short(arguments or ""), reason) if part))
         case steps.Ended(reason=reason, text=text, detail=detail):
             terminal.show()
             if text:
@@ -257,9 +256,9 @@ def _detail(terminal: Terminal, reason: str, detail: str) -> str:
 def show_plan(terminal: Terminal, items: "Sequence[PlanItem]") -> None:
     """The items of a plan, a line each."""
     for item in items:
-        terminal.show(f"    {_STEM}   {_MARKS[item.status]} {_short(item.text)}")
+        terminal.show(f"    {_STEM}   {_MARKS[item.status]} {short(item.text)}")
         if item.evidence:
-            terminal.show(f"    {_STEM}     {_short(item.evidence)}", style="dim")
+            terminal.show(f"    {_STEM}     {short(item.evidence)}", style="dim")
 
 
 def _indented(text: str) -> str:
@@ -267,6 +266,7 @@ def _indented(text: str) -> str:
     return f"\n    {_STEM} ".join(text.splitlines())
 
 
-def _short(text: str) -> str:
+def short(text: str, most: int = 300) -> str:
+    """The text in one line of so many characters at most."""
     line = " ".join(text.split())
-    return line if len(line) <= _MOST_CHARACTERS else line[: _MOST_CHARACTERS - 1] + "…"
+    return line if len(line) <= most else line[: most - 1] + "…"
