@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from dizuo.agents.bounded_http import UNPACKED, bounded
 from dizuo.agents.listed import ListedTool, ServerFailed, reason_of
 from dizuo.agents.mcp_client import Waits
-from dizuo.core.tools import MOST_CHARACTERS, ToolResult
+from dizuo.core.tools import MOST_CHARACTERS, ToolContext, ToolResult
 from dizuo.platform import schema
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Agent:
             )
         ]
 
-    async def call(self, _name: str, arguments: Mapping[str, Any]) -> ToolResult:
+    async def call(self, _name: str, arguments: Mapping[str, Any], _context: ToolContext = ToolContext()) -> ToolResult:
         """What came of a message, or of another look at a task; never trusted, since all of it are its words. A call
         that is broken off cancels the task."""
         text, task_id = str(arguments.get("message", "")), str(arguments.get("task", ""))

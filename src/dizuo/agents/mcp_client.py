@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from dizuo.agents.bounded_http import UNPACKED, bounded
 from dizuo.agents.listed import ListedTool, ServerFailed, reason_of
 from dizuo.agents.mcp_stdio import Said, program
-from dizuo.core.tools import MOST_CHARACTERS, ToolResult
+from dizuo.core.tools import MOST_CHARACTERS, ToolContext, ToolResult
 
 if TYPE_CHECKING:
     from mcp.client import Client
@@ -73,7 +73,7 @@ class Connection:
             raise ServerFailed("It lists more tools than {most}, or descriptions too long to be read.", most=MOST_TOOLS)
         return found
 
-    async def call(self, name: str, arguments: Mapping[str, Any]) -> ToolResult:
+    async def call(self, name: str, arguments: Mapping[str, Any], _context: ToolContext = ToolContext()) -> ToolResult:
         """What came of a call: never trusted, since all of it are words of the server."""
         from mcp.shared.exceptions import MCPError
         from mcp.types import CONNECTION_CLOSED, CallToolRequest, CallToolRequestParams, CallToolResult

@@ -117,12 +117,7 @@ class _Server:
         if self._listed.get(tool.name) != tool:
             text = "This tool is no longer what was approved, and was not called. Do without it."
             return ToolResult(text=text, failed=True)
-        from dizuo.agents.openapi import Operations
-
-        if isinstance(connection, Operations):  # what it is sent may be files of the run
-            result = await connection.call(tool.name, arguments, context)
-        else:
-            result = await connection.call(tool.name, arguments)
+        result = await connection.call(tool.name, arguments, context)
         return result.model_copy(update={"text": self._without_secrets(result.text)})
 
     def _without_secrets(self, text: str) -> str:
