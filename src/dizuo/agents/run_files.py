@@ -87,7 +87,7 @@ class RunFiles:
         run = self._runs.get(run_id, user_id)
         if run.status == "ended":
             raise Conflict("The run {id} has ended. To go on from one of its steps: dizuo run fork {id}", id=run_id)
-        names = self._workspace(run.id).put(given, self._limit_bytes)
+        names = self.workspace(run.id).put(given, self._limit_bytes)
         if not names:
             raise UserError("There is no file to give.")
         tame = [name for name in names if _TAME.fullmatch(name)][:20]
@@ -105,9 +105,10 @@ class RunFiles:
         return self._runs.resume(run_id, user_id)
 
     def _of(self, run_id: str, user_id: int | None) -> Workspace:
-        return self._workspace(self._runs.get(run_id, user_id).id)
+        return self.workspace(self._runs.get(run_id, user_id).id)
 
-    def _workspace(self, run_id: str) -> Workspace:
+    def workspace(self, run_id: str) -> Workspace:
+        """The folder of a run, whoever's it is. Raises NotFound where a link stands in its place."""
         folder = self._workspaces / run_id
         if folder.is_symlink():
             raise NotFound("The run has no file {path!r}.", path="")

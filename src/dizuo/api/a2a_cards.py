@@ -16,6 +16,7 @@ from a2a.types import (
 )
 from a2a.utils.constants import PROTOCOL_VERSION_0_3, PROTOCOL_VERSION_1_0
 
+from dizuo.agents.steps import APP_PREFIX
 from dizuo.apps.app import App, called
 from dizuo.gateway.allowed import may_ask
 from dizuo.wiring import House
@@ -40,7 +41,7 @@ def extended_card(house: House, base_url: str, app: str = "", knowledge: str = "
         return _of_app(house, base_url, app, knowledge)
     bases = [one.name for one in house.library.list()]
     apps = [
-        _skill(name, found, f" It is asked at {base_url}a2a/{name.removeprefix('app/')}")
+        _skill(name, found, f" It is asked at {base_url}a2a/{name.removeprefix(APP_PREFIX)}")
         for name, found in house.launcher.callable_apps(bases)
         if may_ask(name)
     ]
@@ -51,7 +52,7 @@ def _of_app(house: House, base_url: str, app: str, knowledge: str) -> AgentCard:
     name = called(app, knowledge)
     house.gateway.check_allowed(name)
     found = house.apps.get(app)
-    url = f"{base_url}a2a/{name.removeprefix('app/')}"
+    url = f"{base_url}a2a/{name.removeprefix(APP_PREFIX)}"
     return _card(url, found.title.en, found.description.en, [_skill(name, found)])
 
 

@@ -31,7 +31,6 @@ from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 
 from dizuo.agents import tasks
-from dizuo.agents.workspace import Workspace
 from dizuo.api import a2a_tasks
 from dizuo.api.a2a_cards import extended_card
 from dizuo.api.auth import Caller
@@ -87,10 +86,7 @@ class _Call:
         return await self.do(self.house.tasks.get, self.asker, task_id, after)
 
     async def told(self, task: tasks.Task) -> Task:
-        return await self.do(a2a_tasks.told, task, self.workspace(task))
-
-    def workspace(self, task: tasks.Task) -> Workspace:
-        return Workspace(self.house.settings.home / "runs" / task.run.id)
+        return await self.do(a2a_tasks.told, task, self.house.run_files.workspace(task.run.id))
 
     async def send(self, params: SendMessageRequest) -> tasks.Task:
         if params.configuration.HasField("task_push_notification_config"):
@@ -118,7 +114,7 @@ class _Call:
                 yield event
             if task.rests and task.rests != known:
                 task = await self.get(task.run.id)
-                for event in await self.do(a2a_tasks.outcome, task, self.workspace(task)):
+                for event in await self.do(a2a_tasks.outcome, task, self.house.run_files.workspace(task.run.id)):
                     yield event
                 return
             await asyncio.sleep(_POLL_S)

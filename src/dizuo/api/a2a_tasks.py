@@ -24,7 +24,6 @@ from dizuo.agents import tasks
 from dizuo.agents.steps import ApprovalAsked, ApprovalGiven, Ended, ModelCalled, Started, Steered, Step
 from dizuo.agents.workspace import Workspace
 from dizuo.core.errors import NotFound
-from dizuo.core.tools import read_arguments
 
 ANSWER = "answer"
 MOST_FILES = 20
@@ -91,7 +90,7 @@ def _words(task: tasks.Task) -> str:
             return _PAUSED
         case "waiting":
             waiting = [one.step for one in task.waiting]
-            questions = [_question(one) for one in waiting if one.why == "question"]
+            questions = [one.question for one in waiting if one.why == "question"]
             asked = [_APPROVAL.format(tool=one.name) for one in waiting if one.why != "question"]
             return "\n".join(questions[:1] or asked)  # a message answers the first
         case "ended":
@@ -154,7 +153,7 @@ def _history(task: tasks.Task) -> list[Message]:
                 text = step.text
             case ApprovalAsked(why="question"):
                 questions.add(step.call_id)
-                role, text = Role.ROLE_AGENT, _question(step)
+                role, text = Role.ROLE_AGENT, step.question
             case ApprovalGiven() if step.call_id in questions:
                 text = step.reason
             case ModelCalled(calls=()):
@@ -171,10 +170,6 @@ def _said(task: tasks.Task, role: Role, text: str, number: int = 0) -> Message:
         "context_id": task.context_id,
     }
     return Message(role=role, parts=[Part(text=text)], **ids)
-
-
-def _question(asked: ApprovalAsked) -> str:
-    return str(read_arguments(asked.arguments).get("question", ""))
 
 
 def _end(steps: Sequence[Step]) -> Ended | None:

@@ -12,7 +12,6 @@ from dizuo.core import traces
 from dizuo.core.errors import UserError
 from dizuo.core.events import Done, Event, Failed, Served, TextDelta, UsageReported
 from dizuo.core.messages import Message, Usage
-from dizuo.core.tools import read_arguments
 from dizuo.gateway.estimate import prompt_tokens
 from dizuo.knowledge.answer import language_of
 from dizuo.platform.catalogue import Language, translate
@@ -120,7 +119,7 @@ def _why_not(run: Run, asked: Sequence[Asked], language: Language) -> str:
     for one in asked:
         question = one.step
         if question.why == "question":
-            lines.append(f"- {read_arguments(question.arguments).get('question', question.arguments)}")
+            lines.append(f"- {question.question}")
         else:
             params = {"tool": question.name, "arguments": question.arguments}
             lines.append(f"- {translate('It wants to call {tool} with {arguments}.', language, **params)}")

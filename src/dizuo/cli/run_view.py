@@ -144,12 +144,10 @@ def _prompt(text: str, default: str = "") -> str:
 
 
 def _question(terminal: Terminal, asked: "ApprovalAsked") -> str:
-    from dizuo.core.tools import read_arguments
-
     t, given = terminal.t, asked.arguments
     match asked.why:
         case "question":
-            return t("It asks: {arguments}", arguments=str(read_arguments(given).get("question", given)))
+            return t("It asks: {arguments}", arguments=asked.question)
         case "maybe_done":
             text = _("{tool} with {arguments} may have been called before a crash. Call it again?")
         case "effect":

@@ -72,6 +72,9 @@ class _Book:
         wanted = (("all", ""), ("user", str(user_id)), ("key", str(key_id)), ("app", app))
         return [self.tallies[one] for one in wanted if one in self.tallies]
 
+    def of_trace(self, trace: traces.Trace | None) -> list[_Tally]:
+        return self.of(trace.user_id, trace.key_id, trace.app) if trace else self.of(None, None, "")
+
 
 class Limits:
     """The limits of an instance. Thread-safe."""
@@ -112,10 +115,8 @@ class Limits:
     def check(self) -> None:
         """Raises as `admitted` does where the trace that is under way has no room now. Counts nothing. Blocking."""
         self.freshen()
-        trace = traces.current.get()
-        user_id, key_id, app = (trace.user_id, trace.key_id, trace.app) if trace else (None, None, "")
         with self._lock:
-            for tally in self._book.of(user_id, key_id, app):
+            for tally in self._book.of_trace(traces.current.get()):
                 _check(tally, int(time.monotonic()), datetime.now(UTC))
 
     @contextmanager
@@ -125,9 +126,8 @@ class Limits:
         Raises TooMany, which says which limit is reached and when there is room again; BudgetSpent for money.
         """
         trace = traces.current.get()
-        user_id, key_id, app = (trace.user_id, trace.key_id, trace.app) if trace else (None, None, "")
         with self._lock:
-            tallies = self._book.of(user_id, key_id, app)
+            tallies = self._book.of_trace(trace)
             second, today = int(time.monotonic()), datetime.now(UTC)
             for tally in tallies:
                 _check(tally, second, today)

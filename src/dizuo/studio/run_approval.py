@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 from dizuo.agents.steps import ApprovalAsked
 from dizuo.core.errors import DizuoError
-from dizuo.core.tools import read_arguments
 from dizuo.platform.catalogue import _
 from dizuo.studio.dialogs import Problem
 from dizuo.studio.page import Handler, Page, Work
@@ -56,7 +55,7 @@ class ApprovalCard:
 
     def _question(self) -> None:
         page = self._page
-        page.el("p", "run-text", storable(str(read_arguments(self._asked.arguments).get("question", ""))))
+        page.el("p", "run-text", storable(self._asked.question))
         with page.el("div"):
             page.text("label", "label", _("Your answer")).props["for"] = f"{self._id}-reason"
             page.el("textarea", "field plain", id=f"{self._id}-reason", rows="2", maxlength="20000")
