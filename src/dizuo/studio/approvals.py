@@ -9,7 +9,7 @@ from starlette.requests import Request
 from dizuo.agents.approvals import ALL, Approval, ApprovalState
 from dizuo.platform.catalogue import _
 from dizuo.studio.layout import frame
-from dizuo.studio.page import Page, badge, table_head
+from dizuo.studio.page import Page, badge, segments, table_head
 from dizuo.studio.run_texts import one_line, storable
 from dizuo.studio.runs import runs_head
 
@@ -44,12 +44,9 @@ async def approvals_page(request: Request) -> None:
             with page.el("a", "button", href=f"/api/approvals?{query}", download="approvals.json"):
                 page.icon("download")
                 page.text("span", "", _("Download as JSON"))
-        with page.name(page.el("nav", "segments run-filters"), "aria-label", _("Which questions")):
-            for name, label in _FILTERS.items():
-                link = page.text("a", "", label)
-                link.props["href"] = "/runs/approvals" + ("?" + urlencode({"state": name}) if name else "")
-                if name == (state or ""):
-                    link.props["aria-current"] = "true"
+        here = "/runs/approvals"
+        views = [(one, f"{here}?state={one}" if one else here, label) for one, label in _FILTERS.items()]
+        segments(page, "run-filters", _("Which questions"), state or "", views)
         _show(page, found)
 
 

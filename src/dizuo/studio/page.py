@@ -265,12 +265,21 @@ def table_head(page: Page, *columns: tuple[str, str]) -> Element:
 
 def tabs(page: Page, name: str, here: str, views: Sequence[tuple[str, str, str]]) -> None:
     """Links to the views that belong together, each a key, an address and a label; `here` is the key of this one."""
-    with page.name(page.el("nav", "tabs"), "aria-label", name):
+    _links(page, "tabs", name, here, views, "page")
+
+
+def segments(page: Page, classes: str, name: str, here: str, views: Sequence[tuple[str, str, str]]) -> None:
+    """Links that choose what a page shows; arguments as of `tabs`."""
+    _links(page, f"segments {classes}".rstrip(), name, here, views, "true")
+
+
+def _links(page: Page, classes: str, name: str, here: str, views: Sequence[tuple[str, str, str]], current: str) -> None:
+    with page.name(page.el("nav", classes), "aria-label", name):
         for key, path, label in views:
             link = page.text("a", "", label)
             link.props["href"] = path
             if key == here:
-                link.props["aria-current"] = "page"
+                link.props["aria-current"] = current
 
 
 def progress_bar(page: Page, share: float, label: str) -> Element:

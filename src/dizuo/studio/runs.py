@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from typing import get_args
-from urllib.parse import urlencode
 
 from nicegui import ui
 from nicegui.element import Element
@@ -16,7 +15,7 @@ from dizuo.apps.app import called
 from dizuo.platform.catalogue import _
 from dizuo.studio.assets import asset
 from dizuo.studio.layout import frame
-from dizuo.studio.page import Badge, Page, badge, table_head, tabs
+from dizuo.studio.page import Badge, Page, badge, segments, table_head, tabs
 from dizuo.studio.run_approval import ApprovalCard
 from dizuo.studio.run_form import RunForm
 from dizuo.studio.run_steps import REASONS
@@ -86,12 +85,8 @@ class _Runs:
                 page.text("h2", "", _("Waits for you")).props["id"] = "inbox"
                 self._questions = page.el("ul", "stack")
             form = RunForm(page)
-            with page.name(page.el("nav", "segments run-filters"), "aria-label", _("Which runs")):
-                for name, label in _FILTERS.items():
-                    link = page.text("a", "", label)
-                    link.props["href"] = "/runs" + ("?" + urlencode({"status": name}) if name else "")
-                    if name == (self._status or ""):
-                        link.props["aria-current"] = "true"
+            views = [(one, f"/runs?status={one}" if one else "/runs", label) for one, label in _FILTERS.items()]
+            segments(page, "run-filters", _("Which runs"), self._status or "", views)
             self._table = page.el("div", "stack")
         await form.build()
         await self.look()

@@ -15,7 +15,7 @@ from dizuo.platform.catalogue import _
 from dizuo.studio.assets import asset
 from dizuo.studio.layout import frame
 from dizuo.studio.limit_form import LimitForm
-from dizuo.studio.page import Page, progress_bar, table_head, tabs
+from dizuo.studio.page import Page, progress_bar, segments, table_head, tabs
 from dizuo.studio.usage_chart import show_chart
 
 _DAYS = {"7": _("7 days"), "30": _("30 days"), "90": _("90 days")}
@@ -94,13 +94,8 @@ class _Usage:
                     )
 
     def _choices(self, name: str, labels: Mapping[str, str], title: str) -> None:
-        page = self.page
-        with page.name(page.el("nav", "segments"), "aria-label", title):
-            for value, label in labels.items():
-                link = page.text("a", "", label)
-                link.props["href"] = "/usage?" + urlencode({**self._chosen, name: value})
-                if self._chosen[name] == value:
-                    link.props["aria-current"] = "true"
+        views = [(one, "/usage?" + urlencode({**self._chosen, name: one}), label) for one, label in labels.items()]
+        segments(self.page, "", title, self._chosen[name], views)
 
     def _totals(self, total: Sums) -> None:
         page = self.page
