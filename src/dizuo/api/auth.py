@@ -140,12 +140,12 @@ class SignedInRoute(StrictRoute):
                 trace.cache = "off" if caller.key.uncached else trace.cache
 
 
-def router(prefix: str, tag: str, route_class: type[SignedInRoute] = SignedInRoute) -> APIRouter:
+def router(prefix: str, tag: str) -> APIRouter:
     """A router whose every operation needs a key or a session, and says so in the OpenAPI description."""
     return APIRouter(
         prefix=prefix,
         tags=[tag],
-        route_class=route_class,
+        route_class=SignedInRoute,
         responses=ERROR_RESPONSES,
         dependencies=[Security(_BEARER), Security(_COOKIE)],
     )
