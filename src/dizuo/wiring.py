@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from dizuo.platform.backup import BackupInfo, SnapshotInfo
     from dizuo.platform.identity import Identity
     from dizuo.platform.jobs import Jobs
+    from dizuo.platform.secrets import Secrets
     from dizuo.platform.traces import Traces
 
 
@@ -289,12 +290,18 @@ class House:
         )
 
     @once
+    def secrets(self) -> "Secrets":
+        """Encrypts what must be kept and never shown."""
+        from dizuo.platform.secrets import Secrets
+
+        return Secrets(self.settings.home, self.settings.secret_key)
+
+    @once
     def providers(self) -> "Providers":
         """The endpoints that models are asked at, with their keys."""
         from dizuo.gateway.providers import Providers
-        from dizuo.platform.secrets import Secrets
 
-        return Providers(self.database, Secrets(self.settings.home, self.settings.secret_key), self._environment)
+        return Providers(self.database, self.secrets, self._environment)
 
     @once
     def hub(self) -> "Hub":
@@ -353,24 +360,27 @@ class House:
     def webhook(self) -> "Webhook":
         """Tells an address of the owner's what waits for people."""
         from dizuo.agents.webhook import Webhook
-        from dizuo.platform.secrets import Secrets
 
-        secrets = Secrets(self.settings.home, self.settings.secret_key)
-        return Webhook(self.database, secrets, self.approvals, self.settings.resolved_public_url)
+        return Webhook(self.database, self.secrets, self.approvals, self.settings.resolved_public_url)
+
+    @property
+    def _workspaces(self) -> Path:
+        """A folder for each run."""
+        return self.settings.home / "runs"
 
     @once
     def run_worker(self) -> "Worker":
         """Works on the runs."""
         from dizuo.agents.advance import Worker
 
-        return Worker(self.database, self.equipment, self.runs, self.settings.home / "runs", self._price)
+        return Worker(self.database, self.equipment, self.runs, self._workspaces, self._price)
 
     @once
     def run_files(self) -> "RunFiles":
         """What people give runs, and what these have made."""
         from dizuo.agents.run_files import RunFiles
 
-        return RunFiles(self.runs, self.settings.home / "runs", self.settings.max_file_mb << 20)
+        return RunFiles(self.runs, self._workspaces, self.settings.max_file_mb << 20)
 
     @once
     def equipment(self) -> "Equipment":
@@ -429,9 +439,8 @@ class House:
     def tool_servers(self) -> "ToolServers":
         """Programs and addresses of others whose operations are tools."""
         from dizuo.agents.tool_servers import ToolServers
-        from dizuo.platform.secrets import Secrets
 
-        return ToolServers(self.database, Secrets(self.settings.home, self.settings.secret_key))
+        return ToolServers(self.database, self.secrets)
 
     @once
     def memories(self) -> "Memories":
