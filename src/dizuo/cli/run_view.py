@@ -215,7 +215,7 @@ def _show_step(terminal: Terminal, house: "House", run_id: str, state: "State", 
             if text.strip() and calls:
                 branch(text.strip())
         case steps.ToolEnded(name=name) if name == PLAN_TOOL and not step.result.failed:
-            pass  # the plan is the next step
+            pass  # the plan was the step before
         case steps.ToolEnded(name=name, arguments=arguments, result=result):
             branch(f"{name} {short(arguments)}", style="cyan")
             told = "" if result.trusted else t("(text of others) ")

@@ -213,7 +213,7 @@ class Steps:
 
     def _tool(self, step: ToolEnded) -> None:
         page = self._page
-        if step.name == PLAN_TOOL and not step.result.failed:  # the plan itself comes as the next step
+        if step.name == PLAN_TOOL and not step.result.failed:  # the plan itself was the step before
             page.el("p", "muted small", storable(step.result.text))
             return
         if step.arguments.strip() not in ("", "{}"):
