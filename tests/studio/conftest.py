@@ -198,6 +198,8 @@ class Visit:
         # A 4xx that a test provokes is told in red as well; what matters here are scripts and the content policy.
         if message.type == "error" and "status of 4" not in message.text:
             self.wrong.append(f"console: {message.text}")
+        elif message.text.startswith(("reloading because", "Event listeners changed")):
+            self.wrong.append(f"built twice: {message.text}")
 
     def close(self) -> None:
         for context in self._contexts:
