@@ -165,6 +165,30 @@ def test_what_was_seen_outlives_the_process(database: Database) -> None:
     assert only(Health(database)).state == "closed"
 
 
+def test_a_model_that_is_reached_elsewhere_is_another_one(health: Health) -> None:
+    health.reached("a/m", 1)
+    late = enter(health) or pytest.fail("not asked")
+    open_it(health)
+    health.reached("a/m", 1)
+    assert enter(health) is None
+    health.reached("a/m", 2)
+    assert (only(health).state, only(health).failures, only(health).last_error) == ("closed", 0, None)
+    late.failed(DOWN)
+    assert (only(health).failures, only(health).in_flight) == (0, 0), "a call of the one before says nothing"
+    assert enter(health) is not None
+
+
+def test_a_model_that_is_reached_elsewhere_stays_another_one_after_a_restart(database: Database) -> None:
+    first = Health(database)
+    first.reached("a/m", 1)
+    open_it(first)
+    first.reached("a/m", 2)
+    first.close()
+    second = Health(database)
+    second.reached("a/m", 2)
+    assert enter(second) is not None
+
+
 def test_what_was_seen_before_the_machine_started_holds_up_no_one(database: Database) -> None:
     first = Health(database)
     open_it(first)

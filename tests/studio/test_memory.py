@@ -58,6 +58,12 @@ def test_a_fact_is_told_and_a_new_one_takes_its_place(visit: Visit, memories: Me
     assert [one.text for one in memories.list(owner)] == ["I live in Porto."]
 
 
+def test_the_page_is_sent_whole(visit: Visit, kept: Memories) -> None:
+    """What comes over the websocket after it would take the place of what somebody has begun to use."""
+    sent = visit.page().request.get("/memory").text()
+    assert sent.count("data-memory") == 3
+
+
 def test_what_is_remembered_is_found_with_its_source_and_is_only_text(visit: Visit, kept: Memories) -> None:
     page = visit.page("/memory")
     assert page.locator("[data-memory]").count() == 3

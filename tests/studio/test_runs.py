@@ -52,7 +52,8 @@ def started(studio: Studio, goal: str, until: str = "waiting", **more: Any) -> R
     """A run of the owner's that has come so far."""
     runs = studio.house.runs
     run = runs.start(goal, "acme/agent", user_id=studio.house.identity.owner().id, **more)
-    wait_until(lambda: runs.get(run.id).status == until)
+    wait_until(lambda: runs.get(run.id).status in (until, "ended"))
+    assert (found := runs.get(run.id)).status == until, found
     return run
 
 

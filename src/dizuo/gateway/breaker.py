@@ -58,6 +58,7 @@ class _Model:
     """All times are of the clock; 0 is never."""
 
     name: str
+    access: int = 0  # how it is reached; 0: not known
     in_flight: int = 0
     open_until: float = 0.0  # the breaker's; above 0 it is not closed
     paused_until: float = 0.0  # the provider's own wish
@@ -147,6 +148,16 @@ class Health:
     def close(self) -> None:
         """Writes down what is still to be written."""
         self._changes.close()
+
+    def reached(self, name: str, access: int) -> None:
+        """Says how a model is reached now. Elsewhere, or with another key, it is another one: what was seen of the one
+        before, or is still to be, says nothing of it."""
+        with self._lock:
+            model = self._of(name)
+            if model.access not in (0, access):
+                model = self._models[name] = _Model(name)
+                self._keep(model)
+            model.access = access
 
     def enter(self, choice: Sequence[tuple[str, float]]) -> Entry | None:
         """Begins a call of one of these (model, weight): the one with the fewest calls under way for its weight; of
@@ -271,7 +282,7 @@ class Health:
         )
 
     def _keep(self, model: _Model) -> None:
-        if self._database is None:
+        if self._database is None or self._models.get(model.name) is not model:
             return
         now, at = self._clock(), datetime.now(UTC)
 

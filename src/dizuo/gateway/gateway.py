@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeGuard
 
 from dizuo.core import effort, traces
 from dizuo.core.errors import NotAllowed, NotFound, UserError
@@ -21,6 +21,7 @@ from dizuo.gateway.routes import Route, RouteOptions, Routes
 if TYPE_CHECKING:
     from dizuo.core.protocols import ChatModel
     from dizuo.gateway.models import ModelInfo, Models
+    from dizuo.gateway.remote import RemoteModel
 
 
 class Gateway:
@@ -71,6 +72,7 @@ class Gateway:
         - metered: outside of everything, so that refusals, kept answers and broken streams are in the ledger too
         """
         if _is_remote(model):
+            self._health.reached(model.name, model.access)
             model = RoutedModel(model.name, [Candidate(model)], self._health)
         if kept and self._cache.policy != "off":
             model = CachedModel(model, self._cache)
@@ -93,8 +95,10 @@ class Gateway:
             except UserError as error:
                 problem = problem or error
                 continue
-            remote = _is_remote(model)
-            found[name] = Candidate(_patient(model, route.options) if remote else model, weight, remote)
+            if remote := _is_remote(model):
+                self._health.reached(name, model.access)
+                model = _patient(model, route.options)
+            found[name] = Candidate(model, weight, remote)
         if problem is not None and not found:
             raise problem
         targets = [found[one.model] for one in route.targets if one.model in found]
@@ -140,13 +144,13 @@ class Gateway:
         self._ledger.close()
 
 
-def _is_remote(model: "ChatModel") -> bool:
+def _is_remote(model: "ChatModel") -> "TypeGuard[RemoteModel]":
     """Whether a provider is asked. Whoever has made such a model has loaded its module."""
     remote = sys.modules.get("dizuo.gateway.remote")
     return remote is not None and isinstance(model, remote.RemoteModel)
 
 
-def _patient(model: Any, options: RouteOptions) -> "ChatModel":
+def _patient(model: "RemoteModel", options: RouteOptions) -> "RemoteModel":
     """The remote model with the timeouts of a route."""
     seconds = options.model_dump(exclude_none=True, exclude={"tries"})
     return model.waiting(**seconds) if seconds else model

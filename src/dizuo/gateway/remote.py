@@ -56,6 +56,11 @@ class RemoteModel:
     def name(self) -> str:
         return self._endpoint.name
 
+    @property
+    def access(self) -> int:
+        """A number that is another one where the model is reached at another address or with another key."""
+        return self._endpoint.access
+
     def waiting(self, **seconds: float) -> "RemoteModel":
         """The same model, with these of its `Timeouts` changed."""
         other = copy(self)

@@ -30,7 +30,9 @@ from dizuo.core.messages import Noun
 FORMAT = 1
 
 _HEAD, _MANIFEST = "head.json", "manifest.json"
-_MEMBER = re.compile(r"head\.json|manifest\.json|tables/(?P<table>[a-z0-9_]+)/\d{6}\.jsonl|files/(?P<file>[0-9a-f]{64})")
+_MEMBER = re.compile(
+    r"head\.json|manifest\.json|tables/(?P<table>[a-z0-9_]+)/\d{6}\.jsonl|files/(?P<file>[0-9a-f]{64})"
+)
 _PART_BYTES = 4 << 20
 _MAX_ROW_BYTES = 1 << 30  # a document's whole text is one row
 _MAX_JSON_BYTES = 64 << 20

@@ -31,6 +31,21 @@ FORM_VALUES = "(event) => emit(Object.fromEntries(new FormData(event.target)))"
 Badge = tuple[str, str, str]  # icon, kind ("good", "warn", "bad" or ""), label
 
 
+class Every(ui.timer):
+    """Calls a function every so often, from when the browser has the page.
+
+    NiceGUI's own timer waits for the connection at once, and a page that something waits so for is sent half built.
+    """
+
+    async def _can_start(self) -> bool:
+        if not self.client.has_socket_connection:
+            there = asyncio.Event()
+            self.client.on_connect(there.set)
+            self.client.on_delete(there.set)
+            await there.wait()
+        return await super()._can_start()
+
+
 class Page:
     """Builds elements for one visitor.
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
-from nicegui import ui
 from nicegui.element import Element
 from nicegui.elements.mixins.text_element import TextElement
 from starlette.requests import Request
@@ -20,7 +19,7 @@ from dizuo.platform.catalogue import _
 from dizuo.studio.dialogs import Confirm, form_dialog
 from dizuo.studio.layout import frame
 from dizuo.studio.missing import show_missing
-from dizuo.studio.page import Page, badge, progress_bar, set_badge, set_progress, value_of
+from dizuo.studio.page import Every, Page, badge, progress_bar, set_badge, set_progress, value_of
 from dizuo.studio.run_files import Artifacts, FileList, last_made
 from dizuo.studio.run_plan import PlanView
 from dizuo.studio.run_replay import Replay
@@ -57,7 +56,7 @@ class _RunPage:
         self._asks_elsewhere = ""  # a run that was called and waits for an answer
         self._made = Artifacts(page, run.id)
         self._looking = asyncio.Lock()
-        self._timer: ui.timer | None = None
+        self._timer: Every | None = None
 
     async def open(self) -> None:
         page = self.page
@@ -86,7 +85,7 @@ class _RunPage:
         self._build_dialogs()
         await self.look()
         with page.client.content:
-            self._timer = ui.timer(_IDLE_S, self.look, immediate=False)
+            self._timer = Every(_IDLE_S, self.look, immediate=False)
         self._pace()
 
     # --- building ---------------------------------------------------------------------------------------------
