@@ -67,6 +67,17 @@ class Studio:
             (folder / file).write_text(text, "utf-8")
         self.wait(self.house.library.add(name, [folder]).id)
 
+    def come_to(self, run_id: str, status: str) -> None:
+        """Waits until a run waits or has ended."""
+        runs, jobs = self.house.runs, self.house.jobs
+        try:
+            wait_until(lambda: runs.get(run_id).status in (status, "ended"))
+        except AssertionError:
+            log = max(self.house.settings.home.parent.glob("server-*.log"), key=lambda one: one.stat().st_mtime)
+            told = log.read_text("utf-8")[-5000:]
+            raise AssertionError(runs.get(run_id), runs.steps(run_id), jobs.list(active=True), told) from None
+        assert runs.get(run_id).status == status, runs.steps(run_id)
+
     def wait(self, job_id: str) -> None:
         wait_until(lambda: self.house.jobs.get(job_id).over)
 

@@ -6,7 +6,7 @@ import pytest
 
 from dizuo.agents.policy import Policy, Rule
 from tests.api.upstream import call
-from tests.studio.conftest import Studio, Visit, wait_until
+from tests.studio.conftest import Studio, Visit
 from tests.studio.test_look import overflow, violations
 from tests.studio.test_runs import SCRIPTS, by_script
 
@@ -89,7 +89,7 @@ def test_what_a_called_app_asks_is_found_from_the_run_above_and_its_answer_comes
     ask = Policy(rules=[Rule(tool="calculate", decision="ask")])
     owner = desk.house.identity.owner().id
     run = runs.start("Please delegate it.", "acme/agent", user_id=owner, tools=["app/clerk"], policy=ask)
-    wait_until(lambda: runs.get(run.id).status == "waiting")
+    desk.come_to(run.id, "waiting")
     page = visit.page(f"/runs/{run.id}")
     page.locator(".run-step", has_text="Another app is at work on it").wait_for()
     page.get_by_text("It waits for you: to the question").click()

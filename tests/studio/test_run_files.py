@@ -9,7 +9,7 @@ import pytest
 
 from dizuo.agents.runs import Run
 from tests.api.upstream import Answer, call
-from tests.studio.conftest import Studio, Visit, wait_until
+from tests.studio.conftest import Studio, Visit
 from tests.studio.test_look import overflow, violations
 
 SHOTS = os.environ.get("DIZUO_SHOTS", "")  # a folder for pictures of the pages
@@ -59,7 +59,7 @@ def run(agent: Studio) -> Run:
     """A run of the owner's that has made its files and waits."""
     runs = agent.house.runs
     made = runs.start("Draw.", "painter/x", user_id=agent.house.identity.owner().id, tools=["draw_chart"])
-    wait_until(lambda: runs.get(made.id).status == "waiting")
+    agent.come_to(made.id, "waiting")
     return made
 
 
@@ -100,7 +100,7 @@ def test_files_are_saved_and_given(visit: Visit, run: Run, tmp_path: Path) -> No
 def test_what_was_made_stands_with_the_answer_and_in_the_replay(visit: Visit, agent: Studio, run: Run) -> None:
     [asked] = agent.house.runs.waiting(run.id)
     agent.house.runs.answer(run.id, asked.call_id, "approve", reason="No.")
-    wait_until(lambda: agent.house.runs.get(run.id).status == "ended")
+    agent.come_to(run.id, "ended")
     page = visit.page(f"/runs/{run.id}")
     end = page.locator("#end")
     end.get_by_role("img", name="Picture: chart.svg").wait_for()

@@ -8,7 +8,7 @@ import pytest
 from dizuo.agents.policy import Policy, Rule
 from dizuo.agents.runs import Run
 from tests.api.upstream import Answer, call
-from tests.studio.conftest import Studio, Visit, wait_until
+from tests.studio.conftest import Studio, Visit
 from tests.studio.test_look import overflow, violations
 
 pytestmark = pytest.mark.browser
@@ -52,8 +52,7 @@ def started(studio: Studio, goal: str, until: str = "waiting", **more: Any) -> R
     """A run of the owner's that has come so far."""
     runs = studio.house.runs
     run = runs.start(goal, "acme/agent", user_id=studio.house.identity.owner().id, **more)
-    wait_until(lambda: runs.get(run.id).status in (until, "ended"))
-    assert (found := runs.get(run.id)).status == until, found
+    studio.come_to(run.id, until)
     return run
 
 
@@ -118,7 +117,7 @@ def test_a_call_is_rejected_in_the_inbox_with_a_reason(visit: Visit, agent: Stud
     card.get_by_role("button", name="Reject").click()
     card.wait_for(state="detached")
     page.wait_for_function("document.activeElement.id === 'main'")  # from the top a keyboard would have a long way
-    wait_until(lambda: agent.house.runs.get(run.id).status == "ended")
+    agent.come_to(run.id, "ended")
     assert texts_of(agent, run.id) == ["The user said no. Not today"]
     assert agent.house.runs.get(other.id).status == "waiting"
 

@@ -11,8 +11,10 @@ Every set is cut in two by what is asked about, so that nothing of what is measu
               opposite, a changed number, date, name, unit or kind of question. Cut by frame
     blind     frames (caching_blind.json) by an author who had seen neither the cache nor our frames. Cut by frame; no
               rule may be taken from what goes wrong on the half that is measured
+    again     frames (caching_again.json) of how people ask the same once more, by four authors who had seen neither
+              the cache nor any other set; all of them are measured, none is fitted on
 
-`frames` and `blind` are asked pair by pair; of the others a part is kept and a part asked, as a cache meets them.
+`frames`, `blind` and `again` are asked pair by pair; of the others a part is kept and a part asked, as a cache meets them.
 Where labels are wrong, caching_read.json says so: pairs that a person has read, and found to ask the same or not.
 """
 
@@ -34,7 +36,7 @@ from dizuo.knowledge.analyze import fold
 Half = Literal["fit", "test"]
 Language = Literal["en", "zh"]
 
-BLIND = "blind"
+BLIND, AGAIN = "blind", "again"
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ def collections(folder: Path, half: Half) -> Iterator[Collection]:
     yield reading(folder, "zh", half)
     yield from (one for language in ("en", "zh") for one in frames(language, half))
     yield from (one for language in ("en", "zh") for one in blind(language, half))
+    if half == "test":
+        yield from (one for language in ("en", "zh") for one in again(language))
 
 
 def banking(folder: Path, half: Half, most: int = 2000) -> Collection:
@@ -123,6 +127,12 @@ def blind(language: Language, half: Half) -> Iterator[Collection]:
     for frame in _json("caching_blind.json")[language]:
         if _half(frame["same"][0]) == half:
             yield from (_asked_once(BLIND, language, *pair) for pair in _pairs(frame))
+
+
+def again(language: Language) -> Iterator[Collection]:
+    """The pairs of how people ask once more."""
+    for frame in _json("caching_again.json")[language]:
+        yield from (_asked_once(AGAIN, language, *pair) for pair in _pairs(frame))
 
 
 def _pairs(frame: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

@@ -16,6 +16,7 @@ KINDS = {
     "tatoeba": _("translations of one sentence (Tatoeba)"),
     "reading": _("questions on one passage"),
     "blind": _("pairs of an author who had not seen the cache"),
+    "again": _("questions asked once more, by authors who had not seen the cache"),
     "same": _("honest paraphrases"),
     "direction": _("twins: direction reversed"),
     "negation": _("twins: negated"),
