@@ -48,6 +48,20 @@ def models_of(providers: Providers) -> Models:
     return Models(providers=lambda: providers)
 
 
+def test_what_another_process_changes_holds_for_the_next_call(database: Database, providers: Providers) -> None:
+    there = Providers(Database(database.url), providers._secrets)
+    assert not providers.has("acme")
+    there.add("acme", base_url="http://127.0.0.1:1/v1", key=KEY)
+    assert providers.access("acme").key == KEY
+    there.set_key("acme", "sk-another")
+    assert providers.access("acme").key == "sk-another"
+    there.remove("acme")
+    there.add("acme", base_url="http://127.0.0.1:2/v1")
+    assert providers.access("acme").base_url == "http://127.0.0.1:2/v1"
+    there.remove("acme")
+    assert not providers.has("acme")
+
+
 def test_a_provider_lives_on_both_databases(database_url: str, tmp_path: Path) -> None:
     database = migrated(database_url, tmp_path / "home")
     providers = Providers(database, Secrets(tmp_path))

@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from dizuo.platform import changes, schema
+from dizuo.platform.changes import UntilChanged
 from dizuo.platform.database import Database
 from tests.conftest import migrated
 
@@ -88,3 +89,37 @@ def test_without_the_number_nothing_is_taken_for_unchanged(sqlite: Database) -> 
 
 def test_postgresql_says_nothing_in_microseconds(database: Database) -> None:
     assert database.is_sqlite or database.version() is None
+
+
+def test_what_was_read_is_kept_until_it_is_changed(sqlite: Database) -> None:
+    reads: list[int] = []
+    kept = UntilChanged(sqlite.version, lambda: reads.append(len(reads)) or len(reads))
+    assert [kept.get(), kept.get()] == [1, 1]
+    change(sqlite, schema.prices.insert().values(filled(schema.prices)))
+    assert kept.get() == 1
+    change(sqlite, schema.users.update().where(schema.users.c.id == 1).values(name="Li"))
+    assert [kept.get(), kept.get()] == [2, 2]
+    kept.forget()
+    assert kept.get() == 3
+
+
+def test_what_is_changed_while_it_is_read_is_read_again(sqlite: Database) -> None:
+    names: list[str] = []
+
+    def read() -> str:
+        with sqlite.read() as connection:
+            names.append(connection.execute(sa.select(schema.users.c.name)).scalar_one())
+        if len(names) == 1:
+            change(sqlite, schema.users.update().values(name="Li"))
+        return names[-1]
+
+    kept = UntilChanged(sqlite.version, read)
+    assert [kept.get(), kept.get(), kept.get()] == ["owner", "Li", "Li"]
+
+
+def test_where_nobody_counts_it_is_kept_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[int] = []
+    kept = UntilChanged(lambda: None, lambda: reads.append(len(reads)) or len(reads))
+    assert [kept.get(), kept.get()] == [1, 1]
+    monkeypatch.setattr(changes, "_FRESH_S", -1.0)
+    assert [kept.get(), kept.get()] == [2, 3]

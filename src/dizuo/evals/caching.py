@@ -38,7 +38,7 @@ _CANDIDATES = 8
 # What a sign may say: what is missing can only count against a pair.
 _AGAINST = frozenset({"missing", "added", "extra"})
 # How much each set counts in fitting, whatever its size.
-_IMPORTANCE = {"banking": 1.0, "mock": 0.5, "tatoeba": 2.0, "reading": 1.0, "frames": 1.0, "blind": 1.0}
+_IMPORTANCE = {"banking": 1.0, "mock": 0.5, "tatoeba": 2.0, "reading": 1.0, "frames": 1.0, "blind": 1.0, "again": 1.0}
 
 # Sets whose rules have the names of those of our frames: told by rule, they ship as a whole.
 _AS_A_WHOLE = (BLIND, AGAIN)
@@ -300,8 +300,8 @@ def _write(weights: Mapping[str, Any], figures: Sequence[Figure], budget: float)
     about = {
         "made_by": "python -m dizuo.evals.caching --fit",
         "data": "Banking77 (CC BY 4.0), GPTCache's mock pairs (MIT), Tatoeba (CC BY 2.0 FR), SQuAD 2.0 and CMRC 2018 "
-        "(CC BY-SA 4.0), caching_frames.json and caching_blind.json; cut by intent, sentence, group, passage and frame; "
-        "caching_again.json is only measured on",
+        "(CC BY-SA 4.0), caching_frames.json, caching_blind.json and caching_again.json; cut by intent, sentence, "
+        "group, passage, frame and author",
         "budget": budget,
     }
     told = [_told(one) for one in figures if one.set not in _AS_A_WHOLE or not one.rule]

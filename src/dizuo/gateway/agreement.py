@@ -62,14 +62,14 @@ _AFTER = re.compile(r"[,.;:!?，。；：！？\n]")
 _KINDS = tuple(
     (kind, re.compile(pattern, re.IGNORECASE))
     for kind, pattern in (
-        ("duration", r"\bhow (?:long|soon|quickly|fast)\b|\bhow much (?:longer|time)\b|多久|多长时间|(?:几|多少)个?(?:天|小时|分钟|秒|年|月|星期|周|时间)"),
-        ("count", r"\bhow (?:many|often|frequently)\b|\bwhat(?:'s| is)? (?:the )?(?:number|count) of\b|(?:几|多少)(?:个(?!月|小时|星期)|人|次|种|位|家|倍|座|条|件|本|台|名)"),
+        ("duration", r"\bhow (?:long|soon|quickly|fast)\b|\bhow much (?:longer|time)\b|多久|多长时间|(?<!哪)(?:几|多少)个?(?:天|小时|分钟|秒|年|月|星期|周|时间)"),
+        ("count", r"\bhow (?:many|often|frequently)\b|\bwhat(?:'s| is)? (?:the )?(?:number|count) of\b|(?<!哪)(?:几|多少)(?:个(?!月|小时|星期)|人|次|种|位|家|倍|座|条|件|本|台|名)"),
         ("amount", r"\bhow much\b|\b(?:price|cost|fee)s?\b(?=.*\?)|多少钱|价格|费用|多少"),
         ("size", r"\bhow (?:big|large|tall|high|deep|wide|heavy|far|old|hot|cold)\b|多[高大远重深宽]"),
-        ("time", r"\bwhen\b(?! (?:i|you|we|it|the|my|using|trying|a|an)\b)|\bwhat (?:time|day|date|year|month)\b|\b(?:which|what) (?:day|year|date)\b|什么时候|何时|几点|哪[一]?[年天]|什么时间|几[月号]"),
+        ("time", r"\bwhen\b(?! (?:i|you|we|it|the|my|using|trying|a|an)\b)|\bwhat (?:time|day|date|year|month)\b|\b(?:which|what) (?:day|year|date)\b|什么时候|何时|几点|哪[一几]?[年天]|什么时间|几[月号]"),
         ("place", r"\bwhere\b|哪里|哪儿|何处|什么地方|在哪(?!一?[年天])"),
-        ("person", r"\bwho(?:se|m)?\b|谁|何人|哪[一]?位"),
-        ("choice", r"哪[一]?[个家种款部所本张条只项类]"),
+        ("person", r"\bwho(?:se|m)?\b|谁|何人|哪[一几]?位"),
+        ("choice", r"哪[一几]?[个家种款部所本张条只项类]"),
         ("reason", r"\bwhy\b|\bhow come\b|\bwhat(?:'s| is| are)? the (?:reason|cause)s?\b|\bwhat caus\w+|为什么|为何|为啥|原因|怎么回事"),
         ("way", r"\bhow (?:do|can|to|should|would|could|does|did|might|is|are)\b|\b(?:steps?|ways?|process|procedure|method|instructions?) (?:to|of|for)\b|怎么|怎样|如何|咋|步骤|方法"),
     )
@@ -102,6 +102,7 @@ _ROLES = re.compile(
     r"|到|至|比|被|把|给|向|对|往|转|换成?|改成|变成|翻译成|成|减|除以|之前|之后|早于|晚于|大于|小于|打败|战胜|借|欠|教|爱|追|咬|导致|影响|叫|属于|包含",
     re.IGNORECASE,
 )
+_TO_WHOM_ZH = re.compile("[给向对]了?谁")
 _AFLOAT_ZH = (re.compile("为什么|为何|为啥|怎么|如何"), re.compile("[今明昨后前]天"))
 _ASKS_ZH = re.compile(
     r"[吗呢?？]|什么|甚么|啥|怎|如何|咋|哪|谁|几|多少|多[久长大高远重]|为何|何时|何处|何地|(.)[不没]\1|是否|能否|可否"
@@ -148,6 +149,10 @@ class Facts:
     def folded(self) -> str:
         plain = self.lexicon.fold(unicodedata.normalize("NFKC", self.text)).replace("’", "'")
         return _SWITCH_OFF.sub("disable", _SWITCH_ON.sub("enable", plain))
+
+    @cached_property
+    def lower(self) -> str:
+        return self.folded.lower()
 
     @cached_property
     def language(self) -> str:
@@ -246,8 +251,23 @@ def _counts_differ(a: Facts, b: Facts) -> bool:
     """Whether a number that both say counts one thing here and another there: calories in 12 eggs, eggs of 12 calories."""
     counted_a, counted_b = a.counted, b.counted
     there_a, there_b = a.units.union(a.terms), b.units.union(b.terms)
-    both = counted_a.keys() & counted_b.keys()
-    return any(counted_a[n] != counted_b[n] and counted_a[n] in there_b and counted_b[n] in there_a for n in both)
+    unlike = [n for n in counted_a.keys() & counted_b.keys() if counted_a[n] != counted_b[n]]
+    if any(counted_a[n] in there_b and counted_b[n] in there_a for n in unlike):
+        return True
+    return a.language == "en" and any(_counted_elsewhere(n, x, y) for n in unlike for x, y in ((a, b), (b, a)))
+
+
+def _counted_elsewhere(number: str, a: Facts, b: Facts) -> bool:
+    """Whether what the number counts in one stands far from it in the other: 4 lasagne recipes, lasagne for 4 people.
+    After the same word it is the number of something, and counts nothing: order 48213."""
+    (before_a, _after), (before_b, after) = _beside(number, a), _beside(number, b)
+    return before_a != before_b and a.counted[number] in b.terms and a.counted[number] not in after
+
+
+def _beside(number: str, one: Facts) -> tuple[str, set[str]]:
+    at = one.words.index(number) if number in one.words else len(one.words)
+    after = one.lexicon.terms(" ".join(one.words[at + 1 : at + 5]))
+    return one.words[at - 1] if 0 < at < len(one.words) else "", set(after)
 
 
 def _denies(a: Facts, b: Facts) -> bool:
@@ -302,7 +322,9 @@ def _tenses_differ(a: Facts, b: Facts) -> bool:
     ):
         return True
     unreal = bool(_UNREAL.search(a.text)) != bool(_UNREAL.search(b.text))
-    return unreal or _happened(a, b) or _happened(b, a)
+    if unreal or (a.language == "en" and asking.times_differ(a.lower, b.lower)):
+        return True
+    return _happened(a, b) or _happened(b, a)
 
 
 def _happened(a: Facts, b: Facts) -> bool:
@@ -342,6 +364,14 @@ def _whose(a: Facts, b: Facts) -> bool:
 
 def _turned(a: Facts, b: Facts) -> bool:
     """Whether the two say the same things in another order, in a place where the order says who does what to whom."""
+    if (
+        "谁" in a.folded
+        and "谁" in b.folded
+        and bool(_TO_WHOM_ZH.search(a.folded)) != bool(_TO_WHOM_ZH.search(b.folded))
+    ):
+        return True
+    if a.language == "en" and asking.subjects_differ(a.lower, b.lower):
+        return True
     words_a, words_b = _words(settled(a)), _words(settled(b))
     if sorted(words_a) == sorted(words_b) and words_a != words_b and not _moved(words_a, words_b):
         return True
@@ -409,8 +439,7 @@ def _pieces(text: str) -> list[str]:
 def _asked_otherwise(a: Facts, b: Facts) -> bool:
     if a.language != "en":
         return False
-    lower_a, lower_b = a.folded.lower(), b.folded.lower()
-    return any(differ(lower_a, lower_b) for differ in asking.DIFFERENCES)
+    return any(differ(a.lower, b.lower) for differ in asking.DIFFERENCES)
 
 
 _CHECKS: Sequence[tuple[str, Callable[[Facts, Facts], bool]]] = (

@@ -50,6 +50,14 @@ _ASKS_SUBJECT = re.compile(
 )
 _ANY_AUXILIARY = re.compile(rf"\b{_AUXILIARY}\b|'(?:s|re|ll|ve|d)\b")
 
+_WAS = re.compile(r"\b(?:was|were|did|had)(?:n't)?\b")
+_HAS = re.compile(r"\b(?:has|have|been)(?:n't)?\b|'ve\b")
+_MAY_OR_WILL = re.compile(r"\b(?:will|shall|can|must|may|can't|cannot|won't|mustn't|going to)\b|'ll\b")
+_SUBJECT = re.compile(
+    r"\b(?:do|does|did|can|could|must|should|will|would|may|might|shall)(?:n't)?"
+    r" (?P<whose>(?:my|our|the|your|his|her|their|an?) )?(?P<who>[a-z]+)\b"
+)
+
 # Which of them, how much of it, how many, before and after what, now or ever.
 _SCOPE = re.compile(
     r"\b(?:only|all|both|each|every|others?|another|else|same|except|excluding|besides|apart from|aside from"
@@ -59,6 +67,7 @@ _SCOPE = re.compile(
 )
 _ELSE = re.compile(r"\b(?:he|she|him|her|his|hers)\b")
 _THEY = re.compile(r"\b(?:they|them)\b")
+_WORD = re.compile(r"[a-z]+")
 _YOU = re.compile(r"\byou\b")
 
 
@@ -99,6 +108,28 @@ def sides_differ(a: str, b: str) -> bool:
     (object_a, object_b) = (bool(_ASKS_OBJECT.search(one)) for one in (a, b))
     (subject_a, subject_b) = (bool(_ASKS_SUBJECT.search(one)) and not _ANY_AUXILIARY.search(one) for one in (a, b))
     return (object_a and subject_b) or (object_b and subject_a)
+
+
+def times_differ(a: str, b: str) -> bool:
+    """Whether one asks of what was, and the other of what will or may be: Where was I, where can I get vaccinated?"""
+    (was_a, then_a), (was_b, then_b) = (
+        (bool(_WAS.search(one)), bool(_MAY_OR_WILL.search(_ASKED_OF.sub(" ", one)))) for one in (a, b)
+    )
+    if _HAS.search(a) or _HAS.search(b):
+        return False
+    return (was_a and not then_a and then_b and not was_b) or (was_b and not then_b and then_a and not was_a)
+
+
+def subjects_differ(a: str, b: str) -> bool:
+    """Whether I do in one what somebody does in the other, whom both name: does my landlord give me notice, do I."""
+    (mine_a, others_a), (mine_b, others_b) = (_subjects(one) for one in (a, b))
+    words_a, words_b = (set(_WORD.findall(one)) for one in (a, b))
+    return (mine_a and not mine_b and bool(others_b & words_a)) or (mine_b and not mine_a and bool(others_a & words_b))
+
+
+def _subjects(text: str) -> tuple[bool, set[str]]:
+    found = [(match["whose"], match["who"]) for match in _SUBJECT.finditer(_ASKED_OF.sub(" ", text))]
+    return any(who in ("i", "we") for _whose, who in found), {who for whose, who in found if whose}
 
 
 def scopes_differ(a: str, b: str) -> bool:

@@ -1,7 +1,6 @@
 """The providers of an instance: endpoints that speak the OpenAI protocol, by URL and key."""
 
 import re
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,12 +17,12 @@ from dizuo.gateway.listing import fetch_models
 from dizuo.gateway.presets import Preset, presets
 from dizuo.gateway.remote_address import checked_base, checked_headers
 from dizuo.platform import schema
+from dizuo.platform.changes import UntilChanged
 from dizuo.platform.database import Database
 from dizuo.platform.secrets import Secrets
 
 RESERVED = frozenset({"local", "hf", "app", "knowledge"})  # what other models' names begin with
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
-_FRESH_S = 1.0  # what another process changes is seen that late; asking for each call would cost as much as a call
 _MAX_KEY = 4096
 
 _table = schema.providers
@@ -79,28 +78,25 @@ class Providers:
         self._database = database
         self._secrets = secrets
         self._environment = environment or {}
-        self._rows: Mapping[str, sa.Row[Any]] = {}
-        self._read_s = float("-inf")
-        self._lock = threading.Lock()
+        self._known = UntilChanged(database.version, self._read)
 
     # --- what there is ----------------------------------------------------------------------------------------
 
     def list(self) -> "list[ProviderInfo]":
         """Every provider, by name."""
-        self._forget()
-        return [self._info(row) for row in self._known().values()]
+        return [self._info(row) for row in self._read().values()]
 
     def get(self, name: str) -> ProviderInfo:
         """One provider. Raises NotFound with those there are."""
-        self._forget()
+        self._known.forget()
         return self._info(self._row(name))
 
     def has(self, name: str) -> bool:
-        return name in self._known()
+        return self._find(name) is not None
 
     def listed(self) -> "list[tuple[str, str]]":
         """The names of all models that the providers listed when last asked, each with its provider."""
-        return [(f"{row.name}/{model}", row.name) for row in self._known().values() for model in row.models or ()]
+        return [(f"{row.name}/{model}", row.name) for row in self._known.get().values() for model in row.models or ()]
 
     def access(self, name: str) -> Access:
         """How a provider is reached. Raises NotFound, and UserError for a key that cannot be read."""
@@ -158,7 +154,7 @@ class Providers:
         info = self.get(name)
         with self._database.write() as connection:
             connection.execute(_table.delete().where(_table.c.name == name))
-        self._forget()
+        self._known.forget()
         return info
 
     def test(self, name: str) -> ProviderTest:
@@ -185,28 +181,26 @@ class Providers:
     def _change(self, name: str, **values: Any) -> None:
         with self._database.write() as connection:
             connection.execute(_table.update().where(_table.c.name == name).values(values))
-        self._forget()
+        self._known.forget()
 
-    def _known(self) -> "Mapping[str, sa.Row[Any]]":
-        with self._lock:
-            if time.monotonic() - self._read_s > _FRESH_S:
-                with self._database.read() as connection:
-                    rows = connection.execute(_table.select().order_by(_table.c.name))
-                    self._rows = {row.name: row for row in rows}
-                self._read_s = time.monotonic()
-            return self._rows
+    def _read(self) -> "Mapping[str, sa.Row[Any]]":
+        with self._database.read() as connection:
+            return {row.name: row for row in connection.execute(_table.select().order_by(_table.c.name))}
 
-    def _forget(self) -> None:
-        with self._lock:
-            self._read_s = float("-inf")
+    def _find(self, name: str) -> "sa.Row[Any] | None":
+        row = self._known.get().get(name)
+        if row is None:  # perhaps another process has just added it
+            self._known.forget()
+            row = self._known.get().get(name)
+        return row
 
     def _row(self, name: str) -> "sa.Row[Any]":
-        row = self._known().get(name)
+        row = self._find(name)
         if row is None:
             raise NotFound(
                 "There is no provider {name!r}. There are: {names}. Add one: dizuo provider add NAME",
                 name=name,
-                names=", ".join(self._known()) or "-",
+                names=", ".join(self._known.get()) or "-",
             )
         return row
 

@@ -4,9 +4,7 @@ A route's name has no slash ("fast"), a model's always has one ("openai/gpt-5-mi
 asked like any model.
 """
 
-import math
 import re
-import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -18,6 +16,7 @@ from dizuo.core.documents import Note
 from dizuo.core.errors import Conflict, NotFound, UserError
 from dizuo.core.messages import Noun
 from dizuo.platform import schema
+from dizuo.platform.changes import UntilChanged
 from dizuo.platform.database import Database
 
 MOST_MODELS = 16
@@ -26,7 +25,6 @@ LONGEST_S = 3600.0
 LARGEST_WEIGHT = 1000.0
 _NAME = re.compile(r"[^\W_](?:[\w.-]{0,62}[^\W_])?")  # letters of any script, digits; - _ . inside
 _TAKEN = "health"
-_FRESH_S = 1.0  # how long what another process changed may go unseen
 
 
 class Target(Noun):
@@ -85,8 +83,7 @@ class Routes:
         """`check` raises what is wrong with a model's name."""
         self._database = database
         self._check = check
-        self._known: Mapping[str, Route] = {}
-        self._known_at = -math.inf
+        self._known = UntilChanged(database.version, lambda: {route.name: route for route in self.list()})
 
     def list(self) -> "list[Route]":
         """All of them, by name."""
@@ -99,10 +96,10 @@ class Routes:
         return self._found({route.name: route for route in self.list()}, name)
 
     def current(self, name: str) -> Route:
-        """The same for a call of it: as it was within the last second. Raises NotFound."""
-        if time.monotonic() - self._known_at > _FRESH_S or name not in self._known:
-            self._known, self._known_at = {route.name: route for route in self.list()}, time.monotonic()
-        return self._found(self._known, name)
+        """The same for a call of it, in microseconds where nothing has changed. Raises NotFound."""
+        if name not in self._known.get():  # perhaps another process has just added it
+            self._known.forget()
+        return self._found(self._known.get(), name)
 
     def add(
         self,
@@ -135,7 +132,7 @@ class Routes:
                         name=values["name"],
                     ) from error
             row = connection.execute(sa.select(routes).where(routes.c.name == values["name"])).one()
-        self._known_at = -math.inf
+        self._known.forget()
         return _route(row)
 
     def remove(self, name: str) -> Route:
@@ -143,7 +140,7 @@ class Routes:
         route = self.get(name)
         with self._database.write() as connection:
             connection.execute(schema.routes.delete().where(schema.routes.c.name == name))
-        self._known_at = -math.inf
+        self._known.forget()
         return route
 
     # ----------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ _BESIDE = frozenset("the a an my your our its this that any some still".split())
 _ADVERBS = frozenset("yesterday today tomorrow tonight now sometimes often usually".split())  # noqa: SIM905
 # In Chinese, what moves about and says nothing of who does what.
 _LOOSE_ZH = frozenset("怎何为能要数")
-_RELATIONS_ZH = "的在有是比给到从离对像属"
+_RELATIONS_ZH = "[的在有是比给到从离对像属]|[位处大小多少早晚高低强弱]于|来自|通[向往]"
 _CLAUSES_ZH = re.compile(
     r"[，。；,;](?=.*\w)|让|使|令|导致|因为|所以|如果|要是|只要|一旦|之后|以后|就会|才会|为什么|为何|为啥"
 )
@@ -67,7 +67,7 @@ def _exchanged(a: Sequence[str], b: Sequence[str]) -> tuple[str, str] | None:
 
 def _related(left: str, right: str, texts: Sequence[str]) -> bool:
     """Whether in one of the texts the first stands to the second in a relation that goes one way."""
-    between = re.compile(f"{re.escape(left[-1])}[》”’]?[{_RELATIONS_ZH}].{{0,3}}?{re.escape(right[0])}")
+    between = re.compile(f"{re.escape(left[-1])}[》”’]?(?:{_RELATIONS_ZH}).{{0,3}}?{re.escape(right[0])}")
     return any(between.search(text) for text in texts)
 
 

@@ -4,11 +4,19 @@ SQLite counts commits itself (PRAGMA data_version), but the ledger and the trace
 each time all that was found before would be looked up again. So triggers count, which no writer can forget.
 """
 
+import math
 import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from typing import Generic, TypeVar
 
 import sqlalchemy as sa
 
 from dizuo.platform import schema
+
+T = TypeVar("T")
+_FRESH_S = 1.0  # where nobody counts the changes, those of another process are seen that late
 
 WATCHED = (schema.users, schema.api_keys, schema.providers, schema.routes)
 
@@ -34,3 +42,30 @@ def number(connection: sqlite3.Connection) -> int | None:
     except sqlite3.OperationalError:
         return None
     return found[0] if found else None
+
+
+class UntilChanged(Generic[T]):
+    """What was read of the watched tables, until they are changed by this process or any other. Thread-safe."""
+
+    def __init__(self, version: Callable[[], int | None], read: Callable[[], T]) -> None:
+        """`version`: `Database.version`."""
+        self._version = version
+        self._read = read
+        self._lock = threading.Lock()
+        self._found: tuple[T] | None = None
+        self._found_version: int | None = None
+        self._found_s = -math.inf
+
+    def get(self) -> T:
+        with self._lock:
+            version = self._version()  # before the read: what is written meanwhile makes it out of date
+            late = time.monotonic() - self._found_s > _FRESH_S if version is None else version != self._found_version
+            if self._found is None or late:
+                self._found = (self._read(),)
+                self._found_version, self._found_s = version, time.monotonic()
+            return self._found[0]
+
+    def forget(self) -> None:
+        """Reads anew the next time, such as for what was not in it."""
+        with self._lock:
+            self._found = None
