@@ -11,7 +11,7 @@ import pytest
 
 from dizuo.evals import caching, caching_pairs
 from dizuo.evals.caching import Candidate, Lookup, fit, hit, measure
-from dizuo.evals.caching_pairs import Collection, Kept, Language, blind, collections, fits, framed, frames
+from dizuo.evals.caching_pairs import Collection, Kept, Language, again, blind, collections, fits, framed, frames
 from dizuo.gateway import verifier
 from dizuo.gateway.cache_report import KINDS
 from dizuo.gateway.verifier import logistic
@@ -115,6 +115,17 @@ def test_the_blind_pairs_are_many_and_each_has_one_label(language: Language, lea
         assert {c.rule for c in blind(language, half)} == {"same", *TWINS}
     ours = _texts([c for half in ("fit", "test") for c in frames(language, half)])
     assert not ours & _texts(both)
+
+
+@pytest.mark.parametrize(("language", "least"), [("en", 220), ("zh", 220)])
+def test_what_taught_rules_is_fitted_and_what_came_after_is_measured(language: Language, least: int) -> None:
+    kept = json.loads(Path(caching_pairs.__file__).with_name("caching_again.json").read_text("utf-8"))
+    assert len(kept["test"][language]) >= least
+    fitted, measured = (list(again(language, half)) for half in ("fit", "test"))
+    assert not _texts(fitted) & _texts([one for one in measured if one.rule == "same"])
+    for some in (fitted, measured):
+        pairs = Counter(frozenset((c.kept[0].text, c.asked[0].text)) for c in some)
+        assert max(pairs.values()) == 1
 
 
 def test_the_blind_pairs_are_told_by_rule_and_whole_and_ship_as_a_whole(
