@@ -207,7 +207,8 @@ class Visit:
 
     def _see_message(self, message: Any) -> None:
         # A 4xx that a test provokes is told in red as well; what matters here are scripts and the content policy.
-        if message.type == "error" and "status of 4" not in message.text:
+        # So is the websocket of a page whose session ends before it is open.
+        if message.type == "error" and not any(said in message.text for said in ("status of 4", "code: 403")):
             self.wrong.append(f"console: {message.text}")
         elif message.text.startswith(("reloading because", "Event listeners changed")):
             self.wrong.append(f"built twice: {message.text}")

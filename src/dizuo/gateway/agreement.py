@@ -370,7 +370,7 @@ def _turned(a: Facts, b: Facts) -> bool:
         and bool(_TO_WHOM_ZH.search(a.folded)) != bool(_TO_WHOM_ZH.search(b.folded))
     ):
         return True
-    if a.language == "en" and asking.subjects_differ(a.lower, b.lower):
+    if a.language == "en" and (asking.subjects_differ(a.lower, b.lower) or asking.sides_exchanged(a.lower, b.lower)):
         return True
     words_a, words_b = _words(settled(a)), _words(settled(b))
     if sorted(words_a) == sorted(words_b) and words_a != words_b and not _moved(words_a, words_b):

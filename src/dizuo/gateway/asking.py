@@ -50,13 +50,26 @@ _ASKS_SUBJECT = re.compile(
 )
 _ANY_AUXILIARY = re.compile(rf"\b{_AUXILIARY}\b|'(?:s|re|ll|ve|d)\b")
 
-_WAS = re.compile(r"\b(?:was|were|did|had)(?:n't)?\b")
-_HAS = re.compile(r"\b(?:has|have|been)(?:n't)?\b|'ve\b")
+_DONE = (
+    r"(?:\w+ed|been|gone|done|made|sent|paid|got|gotten|taken|given|seen|found|lost|left|come|become|bought|sold|told|kept"
+    r"|held|built|put|set|cut|met|read|said|won|begun|written|spoken|broken|chosen|risen|grown|shown|known|flown|drawn)"
+)
+_WAS = re.compile(
+    rf"\b(?:was|were|did|had)(?:n't)?\b|(?:\b(?:has|have)(?:n't)?|'ve)(?! to\b)(?: [\w']+){{0,3}}? {_DONE}\b"
+)
+_CLAUSES = re.compile(
+    r"(?<=\w )(?:if|when|while|after|before|because|since|until|that)\b"
+    r"|[,.;:!?](?! ?(?:thanks|thank you|please)\b).*\w"
+)
 _MAY_OR_WILL = re.compile(r"\b(?:will|shall|can|must|may|can't|cannot|won't|mustn't|going to)\b|'ll\b")
 _SUBJECT = re.compile(
     r"\b(?:do|does|did|can|could|must|should|will|would|may|might|shall)(?:n't)?"
     r" (?P<whose>(?:my|our|the|your|his|her|their|an?) )?(?P<who>[a-z]+)\b"
 )
+
+_TO = re.compile(r"\b(?:to|into) (?:(?:my|our|the|your|his|her|their|an?) )?(\w+)")
+_FROM = re.compile(r"\b(?:from|out of) (?:(?:my|our|the|your|his|her|their|an?) )?(\w+)")
+_AND_ME = re.compile(r"\band (?:i|me|us|myself)\b(?! \w+ed\b)|\b(?:me|us) and \w")
 
 # Which of them, how much of it, how many, before and after what, now or ever.
 _SCOPE = re.compile(
@@ -112,12 +125,24 @@ def sides_differ(a: str, b: str) -> bool:
 
 def times_differ(a: str, b: str) -> bool:
     """Whether one asks of what was, and the other of what will or may be: Where was I, where can I get vaccinated?"""
-    (was_a, then_a), (was_b, then_b) = (
-        (bool(_WAS.search(one)), bool(_MAY_OR_WILL.search(_ASKED_OF.sub(" ", one)))) for one in (a, b)
-    )
-    if _HAS.search(a) or _HAS.search(b):
+    a, b = (_ASKED_OF.sub(" ", one).strip() for one in (a, b))
+    if any(_CLAUSES.search(one) for one in (a, b)):  # the one may be told in a clause of its own
         return False
+    (was_a, then_a), (was_b, then_b) = ((bool(_WAS.search(one)), bool(_MAY_OR_WILL.search(one))) for one in (a, b))
     return (was_a and not then_a and then_b and not was_b) or (was_b and not then_b and then_a and not was_a)
+
+
+def sides_exchanged(a: str, b: str) -> bool:
+    """Whether what one speaks of as the end, the other does as the beginning: gifts to, gifts from suppliers."""
+    (to_a, from_a), (to_b, from_b) = (
+        ({end.removesuffix("s") for end in pattern.findall(one)} for pattern in (_TO, _FROM)) for one in (a, b)
+    )
+    return bool((to_a - from_a) & (from_b - to_b)) or bool((from_a - to_a) & (to_b - from_b))
+
+
+def companies_differ(a: str, b: str) -> bool:
+    """Whether only one speaks of somebody and me."""
+    return bool(_AND_ME.search(a)) != bool(_AND_ME.search(b))
 
 
 def subjects_differ(a: str, b: str) -> bool:
@@ -145,4 +170,4 @@ def others_differ(a: str, b: str) -> bool:
     return they_a != they_b and you_a != you_b and they_a != you_a
 
 
-DIFFERENCES = (forms_differ, modalities_differ, sides_differ, scopes_differ, others_differ)
+DIFFERENCES = (forms_differ, modalities_differ, sides_differ, scopes_differ, others_differ, companies_differ)

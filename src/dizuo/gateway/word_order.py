@@ -22,9 +22,9 @@ _BESIDE = frozenset("the a an my your our its this that any some still".split())
 _ADVERBS = frozenset("yesterday today tomorrow tonight now sometimes often usually".split())  # noqa: SIM905
 # In Chinese, what moves about and says nothing of who does what.
 _LOOSE_ZH = frozenset("怎何为能要数")
-_RELATIONS_ZH = "[的在有是比给到从离对像属]|[位处大小多少早晚高低强弱]于|来自|通[向往]"
+_RELATIONS_ZH = "[的在有是比给到从离对像属]|[位处大小多少早晚高低强弱]于|来自|通[向往]|等于|合"
 _CLAUSES_ZH = re.compile(
-    r"[，。；,;](?=.*\w)|让|使|令|导致|因为|所以|如果|要是|只要|一旦|之后|以后|就会|才会|为什么|为何|为啥"
+    r"[，。；,;](?=.*\w)|让|使|令|导致|因为|所以|如果|要是|只要|一旦|之后|以后|之前|以前|就会|才会|为什么|为何|为啥"
 )
 _LONGEST = 4  # words of a phrase that changes its place with what stands beside it, at most
 _LONGEST_LED = 2  # of the one that "of" leads
