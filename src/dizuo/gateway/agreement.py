@@ -103,6 +103,9 @@ _ROLES = re.compile(
     re.IGNORECASE,
 )
 _TO_WHOM_ZH = re.compile("[给向对]了?谁")
+# What is asked for among several, and whom it is for.
+_WHICH_ZH = re.compile(r"哪[一几]?[个家种款部所本张条只项类位首些]?([\u3400-\u9fff])(?<![里儿年天个些])")
+_FOR_ZH = re.compile(r"[给替跟]了?([\u3400-\u9fffA-Za-z])")
 _AFLOAT_ZH = (re.compile("为什么|为何|为啥|怎么|如何"), re.compile("[今明昨后前]天"))
 _ASKS_ZH = re.compile(
     r"[吗呢?？]|什么|甚么|啥|怎|如何|咋|哪|谁|几|多少|多[久长大高远重]|为何|何时|何处|何地|(.)[不没]\1|是否|能否|可否"
@@ -364,13 +367,15 @@ def _whose(a: Facts, b: Facts) -> bool:
 
 def _turned(a: Facts, b: Facts) -> bool:
     """Whether the two say the same things in another order, in a place where the order says who does what to whom."""
+    if a.language == "zh" and _apart(_FOR_ZH, a, b):
+        return True
     if (
         "谁" in a.folded
         and "谁" in b.folded
         and bool(_TO_WHOM_ZH.search(a.folded)) != bool(_TO_WHOM_ZH.search(b.folded))
     ):
         return True
-    if a.language == "en" and (asking.subjects_differ(a.lower, b.lower) or asking.sides_exchanged(a.lower, b.lower)):
+    if a.language == "en" and asking.subjects_differ(a.lower, b.lower):
         return True
     words_a, words_b = _words(settled(a)), _words(settled(b))
     if sorted(words_a) == sorted(words_b) and words_a != words_b and not _moved(words_a, words_b):
@@ -436,7 +441,16 @@ def _pieces(text: str) -> list[str]:
     return [*pairs, *(word.lower() for word in words if not _HAN.match(word)), *_PRONOUN.findall(text)]
 
 
+def _apart(pattern: re.Pattern[str], a: Facts, b: Facts) -> bool:
+    """Whether it finds something in both, and nothing that is the same."""
+    found_a, found_b = (set(pattern.findall(one.folded)) for one in (a, b))
+    return bool(found_a) and bool(found_b) and found_a.isdisjoint(found_b)
+
+
 def _asked_otherwise(a: Facts, b: Facts) -> bool:
+    if a.language == "zh":
+        some = {"哪几" in one.folded for one in (a, b) if "几" in one.folded}
+        return len(some) > 1 or _apart(_WHICH_ZH, a, b)
     if a.language != "en":
         return False
     return any(differ(a.lower, b.lower) for differ in asking.DIFFERENCES)

@@ -25,7 +25,7 @@ _ASKED_OF = re.compile(
 )
 _CLAUSE = re.compile(r"[,.;:?!]+")
 _BEFORE = re.compile(
-    r"(?:(?:hi|hello|hey|please|so|and|but|then|also|ok|okay|well|just"
+    r"^(?:(?:hi|hello|hey|please|so|and|but|then|also|ok|okay|well|just"
     r"|at|on|in|for|from|to|with|by|of|about|under|until) )+"
 )
 _WAY = re.compile(
@@ -61,14 +61,31 @@ _CLAUSES = re.compile(
     r"(?<=\w )(?:if|when|while|after|before|because|since|until|that)\b"
     r"|[,.;:!?](?! ?(?:thanks|thank you|please)\b).*\w"
 )
-_MAY_OR_WILL = re.compile(r"\b(?:will|shall|can|must|may|can't|cannot|won't|mustn't|going to)\b|'ll\b")
+_MAY_OR_WILL = re.compile(
+    r"\b(?:will|shall|can|must|may|should|can't|cannot|won't|mustn't|shouldn't|going to|possible|allowed|permitted)\b"
+    r"|'ll\b"
+)
 _SUBJECT = re.compile(
     r"\b(?:do|does|did|can|could|must|should|will|would|may|might|shall)(?:n't)?"
     r" (?P<whose>(?:my|our|the|your|his|her|their|an?) )?(?P<who>[a-z]+)\b"
 )
 
-_TO = re.compile(r"\b(?:to|into) (?:(?:my|our|the|your|his|her|their|an?) )?(\w+)")
-_FROM = re.compile(r"\b(?:from|out of) (?:(?:my|our|the|your|his|her|their|an?) )?(\w+)")
+_COURTESY = re.compile(r"\b(?:please|kindly|thanks|thank you|hi|hello|hey)\b")
+_AS_A_WAY = re.compile(
+    r"\bhow (?:to|(?:do|can|could|should|would|must|might|may) (?:i|we|one)|(?:i|we|one) (?:can|could|should|would))\b"
+    r"|\bwhat(?:'s| is| are)? (?:the )?(?:best |right |easiest )?(?:way|steps?|procedure|process) (?:to|of|for)\b"
+    r"|\bis there (?:a|any) way (?:to|i can|of)\b|\bin (?:what|which) way\b"
+    r"|\bwhat (?:do|should|can|must|would) (?:i|we) (?:(?:have|need) to )?do\b"
+)
+# Of prepositions, those that a wording does not exchange: what is for the landlord is not from him.
+_PREPOSITIONS = re.compile(r"\b(?:from|by|without|out|over|under|between|against|before|after|until|since|than)\b")
+_OPENS = re.compile(
+    r"(?P<what>who|whom|(?:which|what)(?! (?:time|day|date|year)\b)"
+    r"|how (?:much|many|long|old|far|big|large|tall|high|deep|wide|heavy|fast|soon|hot|cold))\b"
+    r"|(?P<when>when|(?:which|what) (?:time|day|date|year))\b|(?P<where>where)\b|(?P<why>why)\b|(?P<how>how)\b"
+    rf"|(?P<polar>if|whether|{_AUXILIARY})\b"
+)
+_WAS_DONE, _DID, _GOT = re.compile(r"\b(?:was|were)\b"), re.compile(r"\bdid\b"), re.compile(r"\bget(?:ting)?\b|\bgot\b")
 _AND_ME = re.compile(r"\band (?:i|me|us|myself)\b(?! \w+ed\b)|\b(?:me|us) and \w")
 
 # Which of them, how much of it, how many, before and after what, now or ever.
@@ -132,12 +149,35 @@ def times_differ(a: str, b: str) -> bool:
     return (was_a and not then_a and then_b and not was_b) or (was_b and not then_b and then_a and not was_a)
 
 
-def sides_exchanged(a: str, b: str) -> bool:
-    """Whether what one speaks of as the end, the other does as the beginning: gifts to, gifts from suppliers."""
-    (to_a, from_a), (to_b, from_b) = (
-        ({end.removesuffix("s") for end in pattern.findall(one)} for pattern in (_TO, _FROM)) for one in (a, b)
-    )
-    return bool((to_a - from_a) & (from_b - to_b)) or bool((from_a - to_a) & (to_b - from_b))
+def prepositions_differ(a: str, b: str) -> bool:
+    """Whether only one says from, by, without: a poem for him, a poem from him."""
+    return set(_PREPOSITIONS.findall(_bare(a))) != set(_PREPOSITIONS.findall(_bare(b)))
+
+
+def openings_differ(a: str, b: str) -> bool:
+    """Whether one asks when and the other how, why or whether. `forms_differ` knows ways of doing it from the rest."""
+    opens_a, opens_b = _openings(a), _openings(b)
+    return bool(opens_a) and bool(opens_b) and opens_a.isdisjoint(opens_b)
+
+
+def voices_differ(a: str, b: str) -> bool:
+    """Whether one tells what somebody did, and the other what was done to him: did she turn it down, was she."""
+    (done_a, did_a), (done_b, did_b) = ((bool(_WAS_DONE.search(one)), bool(_DID.search(one))) for one in (a, b))
+    if (done_a and not did_a and did_b and not done_b) or (done_b and not did_b and did_a and not done_a):
+        return not (_GOT.search(a) or _GOT.search(b))
+    return False
+
+
+def _bare(text: str) -> str:
+    """Without what only asks for the answer, and with one word for a way to do it."""
+    return _AS_A_WAY.sub(" how ", _ASKED_OF.sub(" , ", _COURTESY.sub(" ", text)))
+
+
+@lru_cache(maxsize=8192)
+def _openings(text: str) -> frozenset[str]:
+    heads = (_BEFORE.sub("", clause.strip() + " ", count=1) for clause in _CLAUSE.split(_bare(text)))
+    found = (_OPENS.match(head) for head in heads)
+    return frozenset(one.lastgroup for one in found if one is not None and one.lastgroup is not None)
 
 
 def companies_differ(a: str, b: str) -> bool:
@@ -170,4 +210,14 @@ def others_differ(a: str, b: str) -> bool:
     return they_a != they_b and you_a != you_b and they_a != you_a
 
 
-DIFFERENCES = (forms_differ, modalities_differ, sides_differ, scopes_differ, others_differ, companies_differ)
+DIFFERENCES = (
+    forms_differ,
+    modalities_differ,
+    sides_differ,
+    scopes_differ,
+    others_differ,
+    companies_differ,
+    prepositions_differ,
+    openings_differ,
+    voices_differ,
+)
