@@ -344,6 +344,8 @@ def _soak(load: Contender, server: Server, options: argparse.Namespace) -> None:
     # What is loaded and pooled at first is no leak: the first fifth warms up.
     counted = [sample for sample in samples if sample[0] >= options.soak * 60 / 5] or samples
     slope, error = _slope(counted)
+    # Free memory goes back once a minute: in between it rises and falls, and only what is left then can grow.
+    floor, floor_error = _slope(_least_of_each_minute(counted))
     figures = {
         "minutes": options.soak,
         "requests": sum(run["n"] for run in runs),
@@ -354,6 +356,8 @@ def _soak(load: Contender, server: Server, options: argparse.Namespace) -> None:
         "mb_most": max(mb for _at, mb in counted),
         "mb_per_hour": slope,
         "standard_error": error,
+        "floor_mb_per_hour": floor,
+        "floor_standard_error": floor_error,
         "open_files": _open_files(server.pid),
     }
     if options.json:
@@ -363,9 +367,18 @@ def _soak(load: Contender, server: Server, options: argparse.Namespace) -> None:
         f"\n{machine()}\n{figures['requests']} requests in {options.soak:g} minutes ({figures['per_s']:.0f}/s), "
         f"{figures['errors']} errors\nmemory after the first fifth: {figures['mb_at_first']:.1f} MB, at the end "
         f"{figures['mb_at_last']:.1f} MB, at most {figures['mb_most']:.1f} MB\n"
-        f"slope {slope:+.1f} ± {error:.1f} MB per hour (least squares, standard error), "
+        f"slope {slope:+.1f} ± {error:.1f} MB per hour (least squares, standard error); of the least of each minute "
+        f"{floor:+.1f} ± {floor_error:.1f}; "
         f"{figures['open_files']} open files"
     )
+
+
+def _least_of_each_minute(samples: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    least: dict[int, tuple[float, float]] = {}
+    for at, mb in samples:
+        minute = int(at // 60)
+        least[minute] = min(least.get(minute, (at, mb)), (at, mb), key=lambda one: one[1])
+    return list(least.values())
 
 
 def _slope(samples: Sequence[tuple[float, float]]) -> tuple[float, float]:
