@@ -117,7 +117,14 @@ def test_the_blind_pairs_are_many_and_each_has_one_label(language: Language, lea
     assert not ours & _texts(both)
 
 
-@pytest.mark.parametrize(("language", "least"), [("en", 220), ("zh", 220)])
+def test_where_the_rules_leave_nothing_wrong_all_that_is_left_hits() -> None:
+    found = [lookup((0.9, True)) for _ in range(300)]
+    fitted = fit(found)["en"]
+    assert fitted["weights"] == {}
+    assert hit(found[0], {"en": fitted}["en"]) is not None
+
+
+@pytest.mark.parametrize(("language", "least"), [("en", 200), ("zh", 200)])
 def test_what_taught_rules_is_fitted_and_what_came_after_is_measured(language: Language, least: int) -> None:
     kept = json.loads(Path(caching_pairs.__file__).with_name("caching_again.json").read_text("utf-8"))
     assert len(kept["test"][language]) >= least

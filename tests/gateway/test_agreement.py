@@ -86,6 +86,8 @@ def between(a: str, b: str) -> str:
         ("tense", "How often have the plugs been replaced?", "How often should the plugs be replaced?"),
         ("direction", "查哪个进程占用了5432端口", "查进程5432占用了哪个端口"),
         ("form", "要背哪几首古诗", "要背几首古诗"),
+        ("name", "“読む”的た形是什么", "请问“読む”的て形是什么"),
+        ("name", "How do I type α?", "How do I type β?"),
         ("direction", "外婆给我买保险", "给外婆买保险"),
         ("form", "Write a poem for Emma and me.", "Please write a poem for Emma."),
         ("tense", "Where was I vaccinated?", "Where can I get vaccinated?"),
@@ -142,6 +144,7 @@ def test_what_only_puts_it_in_other_words_is_let_through(a: str, b: str) -> None
         ("怎么给兰花浇水", "怎么给兰花施肥"),
         ("我们的年假有几天", "我的年假有几天"),
         ("他们住在哪里", "他住在哪里"),
+        ("怎么统计大于等于60的单元格", "如何统计大于60的单元格"),
     ],
 )
 def test_a_telling_word_that_only_one_has_makes_it_another_question(a: str, b: str) -> None:

@@ -115,7 +115,9 @@ def test_how_long_questions_wait_is_said_in_the_form_of_a_run(agent: Studio, vis
     shot(page, "answer-hours-form")
     page.get_by_role("button", name="Start").click()
     page.wait_for_url("**/runs/run_*")
+    run_id = page.url.rsplit("/", 1)[1]
+    agent.come_to(run_id, "waiting")
     page.get_by_text("It waits until ").wait_for()
-    [one] = agent.house.approvals.list(run_id=page.url.rsplit("/", 1)[1])
+    [one] = agent.house.approvals.list(run_id=run_id)
     assert one.expires_at is not None
     assert round((one.expires_at - one.asked_at).total_seconds() / 3600) == 36

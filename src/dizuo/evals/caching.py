@@ -37,6 +37,7 @@ BUDGET = 0.01  # upper 95 % bound of the false-hit rate
 _CANDIDATES = 8
 # What a sign may say: what is missing can only count against a pair.
 _AGAINST = frozenset({"missing", "added", "extra"})
+_SURE = 4.6  # of logistic: 99 %
 # How much each set counts in fitting, whatever its size.
 _IMPORTANCE = {"banking": 1.0, "mock": 0.5, "tatoeba": 2.0, "reading": 1.0, "frames": 1.0, "blind": 1.0, "again": 1.0}
 
@@ -193,7 +194,11 @@ def _fit(found: Sequence[Lookup], names: Sequence[str], budget: float) -> Mappin
         size[lookup.set] += len(lookup.candidates)
     importance = [_IMPORTANCE[lookup.set] / size[lookup.set] for lookup, _one in pairs]
     signs = [-1 if name in _AGAINST else 1 for name in names]
-    found_weights, bias = fit_chance(rows, [one.fits for _l, one in pairs], importance, signs)
+    labels = [one.fits for _lookup, one in pairs]
+    if all(labels):  # the rules have left nothing wrong to learn from: whatever they let through is as sure as the rest
+        found_weights, bias = np.zeros(len(names)), _SURE
+    else:
+        found_weights, bias = fit_chance(rows, labels, importance, signs)
     weights: dict[str, Any] = {
         "weights": {name: round(float(w), 4) for name, w in zip(names, found_weights, strict=True) if abs(w) > 1e-4},
         "bias": round(bias, 4),

@@ -85,6 +85,7 @@ _NAME = re.compile(
 )
 _MEASURED = re.compile(r"\d+(?:[kcm]m|[km]?g|m|ml|mph|kmh|[kmgt]b|s|h)", re.IGNORECASE)  # 400mg
 _LATIN_WORD = re.compile(r"[A-Za-z][A-Za-z0-9+#._-]*[A-Za-z0-9+#]|[A-Za-z]")
+_OTHER_SCRIPT = re.compile(r"[^\W\d_A-Za-z\u00aa-\u024f\u3400-\u9fff\uf900-\ufaff]+")  # て形, α, Δ
 _COMMON = frozenset("I I'm I've I'd I'll OK Mr Mrs Ms Dr PM AM ID".split())  # noqa: SIM905
 _WORD = re.compile(r"[^\W\d_][\w'’+#-]*|\d[\w.,:]*")
 _COUNTED = re.compile(r"(\d[\d.,]*)\s*(?:percent |%)?\s*([^\W\d_]+)")
@@ -284,7 +285,10 @@ def _denies(a: Facts, b: Facts) -> bool:
 def _strangers(a: Facts, b: Facts) -> bool:
     """Whether one names what the other does not hold in any form."""
     there_a, there_b = set(a.terms), set(b.terms)
-    return bool(a.names - there_b) or bool(b.names - there_a)
+    if bool(a.names - there_b) or bool(b.names - there_a):
+        return True
+    foreign_a, foreign_b = (set(_OTHER_SCRIPT.findall(one.folded)) for one in (a, b))
+    return foreign_a != foreign_b
 
 
 def _opposite(a: Facts, b: Facts) -> bool:
