@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import shutil
 import threading
 from collections import Counter
 from collections.abc import Generator, Iterator
@@ -132,12 +133,30 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     server.drop(url)
 
 
-@pytest.fixture
-def database(database_url: str, tmp_path: Path) -> Iterator[Database]:
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a migrated, empty SQLite database to copy."""
+    home = tmp_path_factory.mktemp("template")
+    migrated(f"sqlite:///{home / 'dizuo.db'}", home).close()
+    return home / "dizuo.db"
+
+
+@pytest.fixture(params=_BOTH)
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """A migrated, empty database, once for each kind."""
-    opened = migrated(database_url, tmp_path / "home")
+    home = tmp_path / "home"
+    home.mkdir()
+    if request.param == "sqlite":
+        shutil.copyfile(request.getfixturevalue("sqlite_template"), home / "dizuo.db")
+        url = f"sqlite:///{home / 'dizuo.db'}"
+    else:
+        server = request.getfixturevalue("postgres_server")
+        url = server.new_database(like=request.getfixturevalue("postgres_template"))
+    opened = Database(url)
     yield opened
     opened.close()
+    if request.param == "postgres":
+        request.getfixturevalue("postgres_server").drop(url)
 
 
 def migrated(url: str, home: Path) -> Database:
@@ -151,10 +170,13 @@ def migrated(url: str, home: Path) -> Database:
 
 
 @pytest.fixture
-def house(home: Path) -> Iterator[Any]:
+def house(request: pytest.FixtureRequest, home: Path) -> Iterator[Any]:
     """A whole instance in a home of its own."""
     from dizuo.wiring import House
 
+    if not home.exists():  # else it keeps its state elsewhere
+        home.mkdir(mode=0o700)
+        shutil.copyfile(request.getfixturevalue("sqlite_template"), home / "dizuo.db")
     with House.open() as opened:
         yield opened
 

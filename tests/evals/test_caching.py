@@ -168,7 +168,7 @@ def test_one_pair_that_the_rules_leave_does_not_count_as_its_whole_set() -> None
 
 
 def test_a_twin_is_asked_of_a_store_that_holds_its_sibling() -> None:
-    store = framed("en", "test")
+    store = framed("frames", "en", "test")
     groups = {one.group for one in store.kept}
     assert any(one.group in groups for one in store.asked)
     assert any(one.group not in groups for one in store.asked)

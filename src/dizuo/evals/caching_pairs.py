@@ -146,13 +146,16 @@ def _pairs(frame: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         yield from ((a, b, frame["by"]) for a in forms for b in others)
 
 
-def framed(language: Language, half: Half) -> Collection:
-    """Our own pairs in one store: the first wording of every filling is kept, the others and the twins are asked."""
+def framed(name: str, language: Language, half: Half) -> Collection:
+    """The pairs of `frames` or `again` in one store: the first wording of every filling is kept, the others and the
+    twins are asked."""
+    if name == AGAIN:
+        some = _json("caching_again.json")[half][language]
+    else:
+        some = _json("caching_frames.json")[language][0 if half == "fit" else 1 :: 2]
     kept: list[Kept] = []
     asked: list[Kept] = []
-    for number, frame in enumerate(_json("caching_frames.json")[language]):
-        if (number % 2 == 0) != (half == "fit"):
-            continue
+    for number, frame in enumerate(some):
         for n, slot in enumerate(frame["slots"]):
             first, *others = (form.format(**slot) for form in frame["same"])
             group = f"{number} {n}"
@@ -161,7 +164,7 @@ def framed(language: Language, half: Half) -> Collection:
                 kept.append(Kept(first, group))
             asked += [Kept(other, group) for other in others]
             asked += [Kept(form.format(**slot), f"{group} {m}") for m, (_rule, form) in enumerate(frame["other"])]
-    return Collection("frames", language, kept, asked)
+    return Collection(name, language, kept, asked)
 
 
 def _asked_once(name: str, language: Language, kept: str, asked: str, rule: str) -> Collection:
