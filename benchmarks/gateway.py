@@ -374,11 +374,12 @@ def _soak(load: Contender, server: Server, options: argparse.Namespace) -> None:
 
 
 def _least_of_each_minute(samples: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Without the first and the last, which may be without their trim."""
     least: dict[int, tuple[float, float]] = {}
     for at, mb in samples:
         minute = int(at // 60)
         least[minute] = min(least.get(minute, (at, mb)), (at, mb), key=lambda one: one[1])
-    return list(least.values())
+    return list(least.values())[1:-1]
 
 
 def _slope(samples: Sequence[tuple[float, float]]) -> tuple[float, float]:

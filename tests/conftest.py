@@ -121,18 +121,6 @@ def postgres_template(postgres_server: Any, tmp_path_factory: pytest.TempPathFac
     return url
 
 
-@pytest.fixture(params=_BOTH)
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of an empty database, once for each kind."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'home' / 'dizuo.db'}"
-        return
-    server = request.getfixturevalue("postgres_server")
-    url = server.new_database()
-    yield url
-    server.drop(url)
-
-
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file of a migrated, empty SQLite database to copy."""
@@ -142,21 +130,29 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(params=_BOTH)
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    """A migrated, empty database, once for each kind."""
-    home = tmp_path / "home"
-    home.mkdir()
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database, once for each kind: empty, or a copy of a migrated one where the test opens `database`."""
+    is_migrated = "database" in request.fixturenames
     if request.param == "sqlite":
-        shutil.copyfile(request.getfixturevalue("sqlite_template"), home / "dizuo.db")
-        url = f"sqlite:///{home / 'dizuo.db'}"
-    else:
-        server = request.getfixturevalue("postgres_server")
-        url = server.new_database(like=request.getfixturevalue("postgres_template"))
-    opened = Database(url)
+        file = tmp_path / "home" / "dizuo.db"
+        if is_migrated:
+            file.parent.mkdir(mode=0o700)
+            shutil.copy(request.getfixturevalue("sqlite_template"), file)
+        yield f"sqlite:///{file}"
+        return
+    server = request.getfixturevalue("postgres_server")
+    url = server.new_database(like=request.getfixturevalue("postgres_template") if is_migrated else None)
+    yield url
+    server.drop(url)
+
+
+@pytest.fixture
+def database(database_url: str, tmp_path: Path) -> Iterator[Database]:
+    """A migrated, empty database, once for each kind."""
+    (tmp_path / "home").mkdir(mode=0o700, exist_ok=True)
+    opened = Database(database_url)
     yield opened
     opened.close()
-    if request.param == "postgres":
-        request.getfixturevalue("postgres_server").drop(url)
 
 
 def migrated(url: str, home: Path) -> Database:
@@ -174,9 +170,9 @@ def house(request: pytest.FixtureRequest, home: Path) -> Iterator[Any]:
     """A whole instance in a home of its own."""
     from dizuo.wiring import House
 
-    if not home.exists():  # else it keeps its state elsewhere
+    if not home.exists():  # else it has a config.toml, which may name another database
         home.mkdir(mode=0o700)
-        shutil.copyfile(request.getfixturevalue("sqlite_template"), home / "dizuo.db")
+        shutil.copy(request.getfixturevalue("sqlite_template"), home / "dizuo.db")
     with House.open() as opened:
         yield opened
 

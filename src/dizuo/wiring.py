@@ -165,7 +165,7 @@ class House:
     @once
     def chat_model(self) -> "ChatModel | None":
         """The model that writes answers, or None: answers are quotations then."""
-        return self.gateway.chat(self.settings.model) if self.settings.model else None
+        return self.gateway.current(self.settings.model) if self.settings.model else None
 
     def chat(self, name: str) -> "ChatModel":
         """The chat model of that name; `knowledge/NAME` answers from that knowledge base, `app/NAME` with a run of that
@@ -324,7 +324,7 @@ class House:
 
         # The answer is kept with what it cites, not the prompt that it came of, which quotes the documents.
         name = self.settings.model
-        writer = self.gateway.chat(name, kept=False) if name else None
+        writer = self.gateway.current(name, kept=False) if name else None
         return Answerer(self.library, writer, self.embedder, self.cache)
 
     @once

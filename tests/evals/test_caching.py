@@ -71,7 +71,7 @@ def test_the_threshold_keeps_to_the_budget_and_takes_nothing_that_cannot_show_it
 
 
 def _chinese(right: bool) -> Candidate:
-    return Candidate(Kept("b", "a"), right, None, {"order": float(right), "length": 1.0, "extra": 0.0})
+    return Candidate(Kept("b", "a"), right, None, {"extra": float(not right)})
 
 
 def test_no_frame_is_in_both_halves_and_each_pair_is_there_once() -> None:
@@ -117,11 +117,16 @@ def test_the_blind_pairs_are_many_and_each_has_one_label(language: Language, lea
     assert not ours & _texts(both)
 
 
-def test_where_the_rules_leave_nothing_wrong_all_that_is_left_hits() -> None:
-    found = [lookup((0.9, True)) for _ in range(300)]
-    fitted = fit(found)["en"]
-    assert fitted["weights"] == {}
-    assert hit(found[0], {"en": fitted}["en"]) is not None
+def test_where_the_rules_leave_nothing_wrong_what_they_refuse_tells_what_is_unlike() -> None:
+    refused = [
+        replace(lookup((0.6 + k / 2000, False)), candidates=[replace(lookup((0.6, False)).candidates[0], why="number")])
+        for k in range(100)
+    ]
+    chinese = [Lookup("tatoeba", "zh", "", Kept("a", "a"), True, None, [_chinese(right)]) for right in (True, False)]
+    fitted = fit([*(lookup((0.99 - k / 10_000, True)) for k in range(400)), *refused, *chinese])["en"]
+    assert fitted["weights"]["cosine"] > 0
+    assert hit(lookup((0.98, True)), fitted) is not None
+    assert hit(lookup((0.5, True)), fitted) is None
 
 
 @pytest.mark.parametrize(("language", "least"), [("en", 200), ("zh", 200)])
@@ -159,7 +164,7 @@ def test_the_blind_pairs_are_told_by_rule_and_whole_and_ship_as_a_whole(
 def test_one_pair_that_the_rules_leave_does_not_count_as_its_whole_set() -> None:
     """A set of which rules leave one near negative must not bend the weights of all."""
     chinese = [Lookup("tatoeba", "zh", "", Kept("a", "a"), True, None, [_chinese(right)]) for right in (True, False)]
-    ruled_out = replace(lookup((0.99, False)).candidates[0], values=None, why="word")
+    ruled_out = replace(lookup((0.99, False)).candidates[0], why="word")
     barred = [replace(lookup(answerable=False), set="reading", candidates=[ruled_out]) for _ in range(400)]
     left = replace(lookup((0.99, False), answerable=False), set="reading")
     alone, among = (fit([*noisy(400, []), *chinese, *more])["en"] for more in ([], [*barred, left]))

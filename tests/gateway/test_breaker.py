@@ -33,8 +33,8 @@ def health(clock: Clock) -> Health:
     return Health(clock=clock, random=Random(1))
 
 
-def enter(health: Health) -> Entry | None:
-    return health.enter([("a/m", 1.0)])
+def enter(health: Health, fingerprint: int = 0) -> Entry | None:
+    return health.enter([("a/m", 1.0, fingerprint)])
 
 
 def call(health: Health, error: Exception | None = None) -> None:
@@ -175,6 +175,9 @@ def test_a_model_that_is_reached_elsewhere_is_another_one(health: Health) -> Non
     assert (only(health).state, only(health).failures, only(health).last_error) == ("closed", 0, None)
     late.failed(DOWN)
     assert (only(health).failures, only(health).in_flight) == (0, 0), "a call of the one before says nothing"
+    for _ in range(FAILURES):
+        (enter(health, 1) or pytest.fail("spared")).failed(DOWN)
+    assert only(health).state == "closed", "nor do those of whoever still holds the one before"
     assert enter(health) is not None
 
 
@@ -210,7 +213,7 @@ def test_names_that_callers_make_up_do_not_fill_the_memory(health: Health, monke
     monkeypatch.setattr(breaker, "_MOST_MODELS", 10)
     open_it(health)
     for number in range(100):
-        entry = health.enter([(f"a/made-up-{number}", 1.0)])
+        entry = health.enter([(f"a/made-up-{number}", 1.0, 0)])
         assert entry is not None
         with entry:
             entry.failed(ModelRefused("There is no such model."))

@@ -1,7 +1,8 @@
 """Providers: kept with their keys encrypted, asked for their models, found by the names of those."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -9,15 +10,18 @@ import pytest
 from dizuo.core.errors import Conflict, ModelError, NotFound, UserError
 from dizuo.core.events import Event
 from dizuo.core.messages import Message
+from dizuo.core.protocols import ChatModel
 from dizuo.gateway.listing import kind_of
 from dizuo.gateway.models import Models
 from dizuo.gateway.probe import probe
 from dizuo.gateway.providers import Providers
-from dizuo.platform import schema
+from dizuo.platform import changes, schema
 from dizuo.platform.database import Database
 from dizuo.platform.secrets import Secrets
 from dizuo.wiring import House
+from tests.api.upstream import Chat, Upstream
 from tests.conftest import migrated
+from tests.gateway.provider import text_of
 from tests.openai_server import FakeProvider
 
 KEY = "sk-very-secret-0123456789"
@@ -33,7 +37,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
 
 @pytest.fixture
 def database(opened: Database) -> Iterator[Database]:
-    """One for all tests here, empty for each: only the first below is about the kind of database."""
+    """One for all tests here, empty for each: only the first two below are about the kind of database."""
     yield opened
     with opened.write() as connection:
         connection.execute(schema.providers.delete())
@@ -48,18 +52,52 @@ def models_of(providers: Providers) -> Models:
     return Models(providers=lambda: providers)
 
 
-def test_what_another_process_changes_holds_for_the_next_call(database: Database, providers: Providers) -> None:
-    there = Providers(Database(database.url), providers._secrets)
-    assert not providers.has("acme")
-    there.add("acme", base_url="http://127.0.0.1:1/v1", key=KEY)
-    assert providers.access("acme").key == KEY
-    there.set_key("acme", "sk-another")
-    assert providers.access("acme").key == "sk-another"
-    there.remove("acme")
-    there.add("acme", base_url="http://127.0.0.1:2/v1")
-    assert providers.access("acme").base_url == "http://127.0.0.1:2/v1"
-    there.remove("acme")
-    assert not providers.has("acme")
+def test_what_another_process_changes_holds_for_the_next_call(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(migrated(database_url, tmp_path / "home")) as here, closing(Database(database_url)) as other:
+        if not here.is_sqlite:
+            monkeypatch.setattr(changes, "_FRESH_S", -1.0)  # there within a second
+        providers, there = (Providers(one, Secrets(tmp_path)) for one in (here, other))
+        assert not providers.has("acme")
+        there.add("acme", base_url="http://127.0.0.1:1/v1", key=KEY)
+        assert providers.access("acme").key == KEY
+        there.set_key("acme", "sk-another")
+        assert providers.access("acme").key == "sk-another"
+        there.remove("acme")
+        there.add("acme", base_url="http://127.0.0.1:2/v1")
+        assert providers.access("acme").base_url == "http://127.0.0.1:2/v1"
+        there.remove("acme")
+        assert not providers.has("acme")
+
+
+def said(model: ChatModel, messages: Sequence[Message]) -> str:
+    async def collected() -> list[Event]:
+        return [event async for event in model.stream(messages)]
+
+    return text_of(asyncio.run(collected()))
+
+
+def test_the_model_of_the_settings_is_asked_where_its_provider_is_now(home: Path) -> None:
+    asked: list[str] = []
+
+    def answering(name: str) -> Chat:
+        return lambda _body: asked.append(name) or {"content": name}
+
+    question = [Message(role="user", content="Where are you?")]
+    with (
+        Upstream(answering("one")).serving() as one,
+        Upstream(answering("two")).serving() as two,
+        House.open({"DIZUO_HOME": str(home), "DIZUO_MODEL": "acme/m", "DIZUO_CACHE": "off"}) as house,
+    ):
+        house.providers.add("acme", base_url=one)
+        held = house.chat_model
+        assert held is not None
+        assert said(held, question) == "one"
+        house.providers.remove("acme")
+        house.providers.add("acme", base_url=two)
+        assert said(held, question) == "two"
+    assert asked == ["one", "two"]
 
 
 def test_a_provider_lives_on_both_databases(database_url: str, tmp_path: Path) -> None:

@@ -37,7 +37,6 @@ BUDGET = 0.01  # upper 95 % bound of the false-hit rate
 _CANDIDATES = 8
 # What a sign may say: what is missing can only count against a pair.
 _AGAINST = frozenset({"missing", "added", "extra"})
-_SURE = 4.6  # of logistic: 99 %
 # How much each set counts in fitting, whatever its size.
 _IMPORTANCE = {"banking": 1.0, "mock": 0.5, "tatoeba": 2.0, "reading": 1.0, "frames": 1.0, "blind": 1.0, "again": 1.0}
 
@@ -56,8 +55,8 @@ class Candidate:
     kept: Kept
     fits: bool
     cosine: float | None
-    values: Mapping[str, float] | None  # None where the two disagree
-    why: str = ""
+    values: Mapping[str, float]
+    why: str = ""  # what the two disagree on, if they do
 
 
 @dataclass(frozen=True)
@@ -129,10 +128,9 @@ def lookups(some: Iterable[Collection], embedder: Embedder, judge: Verifier) -> 
                     break
                 if not (view.comparable and other.comparable):
                     continue
-                why = disagree(view, other)
                 cosine = float(likeness[position]) if dense else None
-                values = None if why else features(view, other, cosine)
-                found.append(Candidate(kept, fits(asked, kept), cosine, values, why))
+                values = features(view, other, cosine)
+                found.append(Candidate(kept, fits(asked, kept), cosine, values, disagree(view, other)))
             same = written.get(normalised(asked.text, fold))
             yield Lookup(
                 one.name,
@@ -140,7 +138,7 @@ def lookups(some: Iterable[Collection], embedder: Embedder, judge: Verifier) -> 
                 one.rule,
                 asked,
                 asked.group in groups or any(candidate.fits for candidate in found),
-                Candidate(same, fits(asked, same), 1.0, None) if same else None,
+                Candidate(same, fits(asked, same), 1.0, {}) if same else None,
                 found,
             )
 
@@ -155,7 +153,7 @@ def hit(lookup: Lookup, weights: Mapping[str, Any]) -> Candidate | None:
 
 def surest(lookup: Lookup, weights: Mapping[str, Any]) -> tuple[float, Candidate] | None:
     """The candidate that is likeliest the same, with its chance."""
-    judged = [(logistic(one.values, weights), one) for one in lookup.candidates if one.values is not None]
+    judged = [(logistic(one.values, weights), one) for one in lookup.candidates if not one.why]
     return max(judged, key=lambda pair: pair[0], default=None)
 
 
@@ -186,19 +184,18 @@ def fit(found: Sequence[Lookup], budget: float = BUDGET) -> Mapping[str, Mapping
 
 
 def _fit(found: Sequence[Lookup], names: Sequence[str], budget: float) -> Mapping[str, Any]:
-    pairs = [(lookup, one) for lookup in found for one in lookup.candidates if one.values is not None]
-    rows = np.array([[one.values[name] for name in names] for _lookup, one in pairs if one.values is not None])
+    every = [(lookup, one) for lookup in found for one in lookup.candidates]
+    pairs = [(lookup, one) for lookup, one in every if not one.why]
+    if all(one.fits for _lookup, one in pairs):
+        pairs = every  # the rules leave nothing wrong to learn from: what they refuse tells what is unlike
+    rows = np.array([[one.values[name] for name in names] for _lookup, one in pairs])
     # By all that is near, not by what is left of it: where the rules leave one pair, it is not worth a whole set.
     size: dict[str, int] = defaultdict(int)
     for lookup in found:
         size[lookup.set] += len(lookup.candidates)
     importance = [_IMPORTANCE[lookup.set] / size[lookup.set] for lookup, _one in pairs]
     signs = [-1 if name in _AGAINST else 1 for name in names]
-    labels = [one.fits for _lookup, one in pairs]
-    if all(labels):  # the rules have left nothing wrong to learn from: whatever they let through is as sure as the rest
-        found_weights, bias = np.zeros(len(names)), _SURE
-    else:
-        found_weights, bias = fit_chance(rows, labels, importance, signs)
+    found_weights, bias = fit_chance(rows, [one.fits for _lookup, one in pairs], importance, signs)
     weights: dict[str, Any] = {
         "weights": {name: round(float(w), 4) for name, w in zip(names, found_weights, strict=True) if abs(w) > 1e-4},
         "bias": round(bias, 4),

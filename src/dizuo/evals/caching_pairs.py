@@ -12,8 +12,8 @@ Every set is cut in two by what is asked about, so that nothing of what is measu
     blind     frames (caching_blind.json) by an author who had seen neither the cache nor our frames. Cut by frame; no
               rule may be taken from what goes wrong on the half that is measured
     again     frames (caching_again.json) of how people ask the same once more, by authors who had seen neither the
-              cache nor any other set. What went wrong on the first four's taught rules and is fitted on; those of six
-              others came after, and are measured
+              cache nor any other set. What went wrong on the earlier ones' taught rules, and they are fitted on; the
+              last came after that, and theirs are measured
 
 `frames`, `blind` and `again` are asked pair by pair; of the others a part is kept and a part asked, as a cache meets
 them. Where labels are wrong, caching_read.json says so: pairs that a person has read, and found to ask the same or not.

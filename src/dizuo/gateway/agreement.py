@@ -104,9 +104,14 @@ _ROLES = re.compile(
     re.IGNORECASE,
 )
 _TO_WHOM_ZH = re.compile("[给向对]了?谁")
-# What is asked for among several, and whom it is for.
-_WHICH_ZH = re.compile(r"哪[一几]?[个家种款部所本张条只项类位首些]?([\u3400-\u9fff])(?<![里儿年天个些])")
-_FOR_ZH = re.compile(r"[给替跟]了?([\u3400-\u9fffA-Za-z])")
+# What is asked for among several (not 在哪, where), and the person or thing that it is for.
+_WHICH_ZH = re.compile(
+    r"(?<![在到去从往])哪(?:[一几](?=[个家种款部所本张条只项类位首些颗座名]))?[个家种款部所本张条只项类位首些颗座名]?"
+    r"(?![个家种款部所本张条只项类位首些颗座名里儿年天一几])([\u3400-\u9fff])"
+)
+_FOR_ZH = re.compile(
+    r"给了?([我你您他她咱]|[\u3400-\u9fff](?=[^给]{0,6}(?:买|写|送|寄|发|办|开|打|做|转|交|请|上|投|取|起|挂|报)))"
+)
 _AFLOAT_ZH = (re.compile("为什么|为何|为啥|怎么|如何"), re.compile("[今明昨后前]天"))
 _ASKS_ZH = re.compile(
     r"[吗呢?？]|什么|甚么|啥|怎|如何|咋|哪|谁|几|多少|多[久长大高远重]|为何|何时|何处|何地|(.)[不没]\1|是否|能否|可否"

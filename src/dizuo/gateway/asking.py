@@ -1,8 +1,8 @@
 """How an English question is put: what kind of answer it wants, who does what, what must be and may be, of which part.
 
-Only closed classes of words are looked at: interrogatives, auxiliaries, quantifiers, pronouns. Vectors hardly see them,
-and each may turn an answer round: can I, do I have to; who kills, whom does he kill; the longest, all but the longest.
-In Chinese they count among what a question says already (`wording.py`).
+Only closed classes of words are looked at: interrogatives, auxiliaries, quantifiers, pronouns, prepositions. Vectors
+hardly see them, and each may turn an answer round: can I, do I have to; who kills, whom does he kill; the longest, all
+but the longest. In Chinese they count among what a question says already (`wording.py`).
 """
 
 import re
@@ -57,9 +57,11 @@ _DONE = (
 _WAS = re.compile(
     rf"\b(?:was|were|did|had)(?:n't)?\b|(?:\b(?:has|have)(?:n't)?|'ve)(?! to\b)(?: [\w']+){{0,3}}? {_DONE}\b"
 )
-_CLAUSES = re.compile(
-    r"(?<=\w )(?:if|when|while|after|before|because|since|until|that)\b"
-    r"|[,.;:!?](?! ?(?:thanks|thank you|please)\b).*\w"
+_COURTESY = re.compile(r"\b(?:please|kindly|thanks|thank you|hi|hello|hey)\b")
+# Where something else is told beside the question, in a clause of its own.
+_TELLS_MORE = re.compile(
+    r"(?<=\w )(?:if|when|while|after|before|because|since|until|that (?:i|you|we|he|she|it|they|the|my|our|your))\b"
+    r"|[,.;:!?]\s+\w"
 )
 _MAY_OR_WILL = re.compile(
     r"\b(?:will|shall|can|must|may|should|can't|cannot|won't|mustn't|shouldn't|going to|possible|allowed|permitted)\b"
@@ -70,7 +72,6 @@ _SUBJECT = re.compile(
     r" (?P<whose>(?:my|our|the|your|his|her|their|an?) )?(?P<who>[a-z]+)\b"
 )
 
-_COURTESY = re.compile(r"\b(?:please|kindly|thanks|thank you|hi|hello|hey)\b")
 _AS_A_WAY = re.compile(
     r"\bhow (?:to|(?:do|can|could|should|would|must|might|may) (?:i|we|one)|(?:i|we|one) (?:can|could|should|would))\b"
     r"|\bwhat(?:'s| is| are)? (?:the )?(?:best |right |easiest )?(?:way|steps?|procedure|process) (?:to|of|for)\b"
@@ -109,7 +110,7 @@ def form_of(text: str) -> Form:
         return "way"
     if _UNSAID.search(asked):
         return ""
-    heads = [_BEFORE.sub("", clause.strip() + " ", count=1) for clause in _CLAUSE.split(asked)]
+    heads = [_BEFORE.sub("", clause.strip() + " ") for clause in _CLAUSE.split(asked)]
     if any(_WH.match(head) for head in heads):
         return "what"
     if any(_POLAR.match(head) for head in heads):
@@ -142,8 +143,8 @@ def sides_differ(a: str, b: str) -> bool:
 
 def times_differ(a: str, b: str) -> bool:
     """Whether one asks of what was, and the other of what will or may be: Where was I, where can I get vaccinated?"""
-    a, b = (_ASKED_OF.sub(" ", one).strip() for one in (a, b))
-    if any(_CLAUSES.search(one) for one in (a, b)):  # the one may be told in a clause of its own
+    a, b = (_COURTESY.sub(" ", _ASKED_OF.sub(" ", one)).strip(" ,.!") for one in (a, b))
+    if _TELLS_MORE.search(a) or _TELLS_MORE.search(b):
         return False
     (was_a, then_a), (was_b, then_b) = ((bool(_WAS.search(one)), bool(_MAY_OR_WILL.search(one))) for one in (a, b))
     return (was_a and not then_a and then_b and not was_b) or (was_b and not then_b and then_a and not was_a)
@@ -175,7 +176,7 @@ def _bare(text: str) -> str:
 
 @lru_cache(maxsize=8192)
 def _openings(text: str) -> frozenset[str]:
-    heads = (_BEFORE.sub("", clause.strip() + " ", count=1) for clause in _CLAUSE.split(_bare(text)))
+    heads = (_BEFORE.sub("", clause.strip() + " ") for clause in _CLAUSE.split(_bare(text)))
     found = (_OPENS.match(head) for head in heads)
     return frozenset(one.lastgroup for one in found if one is not None and one.lastgroup is not None)
 

@@ -58,7 +58,7 @@ class _Model:
     """All times are of the clock; 0 is never."""
 
     name: str
-    access: int = 0  # how it is reached; 0: not known
+    fingerprint: int = 0  # of how it is reached; 0: not known
     in_flight: int = 0
     open_until: float = 0.0  # the breaker's; above 0 it is not closed
     paused_until: float = 0.0  # the provider's own wish
@@ -149,25 +149,25 @@ class Health:
         """Writes down what is still to be written."""
         self._changes.close()
 
-    def reached(self, name: str, access: int) -> None:
+    def reached(self, name: str, fingerprint: int) -> None:
         """Says how a model is reached now. Elsewhere, or with another key, it is another one: what was seen of the one
         before, or is still to be, says nothing of it."""
         with self._lock:
             model = self._of(name)
-            if model.access not in (0, access):
+            if model.fingerprint not in (0, fingerprint):
                 model = self._models[name] = _Model(name)
                 self._keep(model)
-            model.access = access
+            model.fingerprint = fingerprint
 
-    def enter(self, choice: Sequence[tuple[str, float]]) -> Entry | None:
-        """Begins a call of one of these (model, weight): the one with the fewest calls under way for its weight; of
-        several such, one at random by weight. None when none of them may be asked now."""
+    def enter(self, choice: Sequence[tuple[str, float, int]]) -> Entry | None:
+        """Begins a call of one of these (model, weight, fingerprint): the one with the fewest calls under way for its
+        weight; of several such, one at random by weight. None when none of them may be asked now."""
         with self._lock:
             now = self._clock()
             open_ones = [
                 (position, model, weight)
-                for position, (name, weight) in enumerate(choice)
-                if (model := self._of(name)).admits(now)
+                for position, (name, weight, fingerprint) in enumerate(choice)
+                if (model := self._reached_so(name, fingerprint)).admits(now)
             ]
             if not open_ones:
                 return None
@@ -214,6 +214,11 @@ class Health:
             return [self._described(model) for _name, model in sorted(self._models.items())]
 
     # --- what happens to a call -------------------------------------------------------------------------------
+
+    def _reached_so(self, name: str, fingerprint: int) -> _Model:
+        """The record of a model; one that nobody keeps for whoever still holds it as it was reached before."""
+        model = self._of(name)
+        return model if model.fingerprint in (0, fingerprint) or not fingerprint else _Model(name)
 
     def _of(self, name: str) -> _Model:
         model = self._models.get(name)

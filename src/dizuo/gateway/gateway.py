@@ -1,9 +1,9 @@
 """The one door to every model: a name in, a model out, wrapped in all that holds for every call."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from dizuo.core import effort, traces
 from dizuo.core.errors import NotAllowed, NotFound, UserError
@@ -14,14 +14,36 @@ from dizuo.gateway.cached import CachedModel
 from dizuo.gateway.ledger import Call, CallKind, Ledger
 from dizuo.gateway.limited import LimitedModel
 from dizuo.gateway.limits import Limits
-from dizuo.gateway.metered import MeteredModel
+from dizuo.gateway.metered import MeteredModel, ended
 from dizuo.gateway.routed import Candidate, RoutedModel
 from dizuo.gateway.routes import Route, RouteOptions, Routes
 
 if TYPE_CHECKING:
+    from dizuo.core.events import Event
+    from dizuo.core.messages import Message
     from dizuo.core.protocols import ChatModel
     from dizuo.gateway.models import ModelInfo, Models
     from dizuo.gateway.remote import RemoteModel
+
+
+class CurrentModel:
+    """The chat model of a name, as it is reached at each call: a provider may get another address while it is held."""
+
+    def __init__(self, name: str, find: "Callable[[str], ChatModel]") -> None:
+        """Raises what `find` raises."""
+        find(name)
+        self._name = name
+        self._find = find
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    async def stream(self, messages: "Sequence[Message]", **options: Any) -> "AsyncGenerator[Event, None]":
+        """The events of the model; raises what `find` and the model raise."""
+        async with ended(self._find(self._name).stream(messages, **options)) as events:
+            async for event in events:
+                yield event
 
 
 class Gateway:
@@ -52,6 +74,10 @@ class Gateway:
                 return self.wrapped(self._along(route), kept=kept)
         return self.wrapped(self.models.chat(name), kept=kept)
 
+    def current(self, name: str, *, kept: bool = True) -> CurrentModel:
+        """The same, to be held for long. Raises what `chat` raises."""
+        return CurrentModel(name, lambda found: self.chat(found, kept=kept))
+
     def list(self) -> "list[ModelInfo]":
         """The models and the routes that can be asked for by name."""
         from dizuo.gateway.models import ModelInfo
@@ -72,7 +98,7 @@ class Gateway:
         - metered: outside of everything, so that refusals, kept answers and broken streams are in the ledger too
         """
         if _is_remote(model):
-            self._health.reached(model.name, model.access)
+            self._health.reached(model.name, model.fingerprint)
             model = RoutedModel(model.name, [Candidate(model)], self._health)
         if kept and self._cache.policy != "off":
             model = CachedModel(model, self._cache)
@@ -96,7 +122,7 @@ class Gateway:
                 problem = problem or error
                 continue
             if remote := _is_remote(model):
-                self._health.reached(name, model.access)
+                self._health.reached(name, model.fingerprint)
                 model = _patient(model, route.options)
             found[name] = Candidate(model, weight, remote)
         if problem is not None and not found:

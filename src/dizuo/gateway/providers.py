@@ -189,10 +189,7 @@ class Providers:
 
     def _find(self, name: str) -> "sa.Row[Any] | None":
         row = self._known.get().get(name)
-        if row is None:  # perhaps another process has just added it
-            self._known.forget()
-            row = self._known.get().get(name)
-        return row
+        return self._known.get().get(name) if row is None and self._known.missing() else row
 
     def _row(self, name: str) -> "sa.Row[Any]":
         row = self._find(name)

@@ -57,9 +57,9 @@ class RemoteModel:
         return self._endpoint.name
 
     @property
-    def access(self) -> int:
+    def fingerprint(self) -> int:
         """A number that is another one where the model is reached at another address or with another key."""
-        return self._endpoint.access
+        return self._endpoint.fingerprint
 
     def waiting(self, **seconds: float) -> "RemoteModel":
         """The same model, with these of its `Timeouts` changed."""

@@ -58,7 +58,7 @@ class Endpoint:
         self._base = checked_base(base_url, settings)
         self._proxy = proxy_of(self._base, settings)
         self._headers = checked_headers(api_key, headers or {}, settings)
-        self.access = hash((self._base, *sorted(self._headers.items())))
+        self.fingerprint = hash((self._base, *sorted(self._headers.items())))
         secrets = tuple(one for one in (api_key.strip(), *(headers or {}).values()) if len(one) > 3)
         self.who = Who(name, self.model, self._base, urlsplit(self._base).netloc, settings, secrets)
         self._connect = aiohttp.ClientTimeout(total=None, connect=self.timeouts.connect_s)

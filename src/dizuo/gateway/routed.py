@@ -39,6 +39,11 @@ class Candidate:
     def name(self) -> str:
         return self.model.name
 
+    @property
+    def fingerprint(self) -> int:
+        """Another number where it is reached otherwise; 0: it is not said."""
+        return getattr(self.model, "fingerprint", 0)
+
 
 class RoutedModel:
     """The models inside as one.
@@ -122,7 +127,9 @@ class RoutedModel:
                         and (one.name in call.again_at) is again
                         and call.again_at.get(one.name, 0.0) <= now
                     ]
-                    if ready and (entry := self._health.enter([(one.name, one.weight) for one in ready])):
+                    if ready and (
+                        entry := self._health.enter([(one.name, one.weight, one.fingerprint) for one in ready])
+                    ):
                         return ready[entry.position], entry
             await self._pause(call, now)
 

@@ -97,8 +97,8 @@ class Routes:
 
     def current(self, name: str) -> Route:
         """The same for a call of it, in microseconds where nothing has changed. Raises NotFound."""
-        if name not in self._known.get():  # perhaps another process has just added it
-            self._known.forget()
+        if name not in self._known.get():
+            self._known.missing()
         return self._found(self._known.get(), name)
 
     def add(

@@ -26,7 +26,7 @@ _CODE_MARKS = ("```", "\n", "{", "}", "<", ">", ";", "\\", "://")
 # What is looked at in each language: by vectors in English, by characters in Chinese, which the embedder does not know.
 NAMES: Mapping[str, tuple[str, ...]] = {
     "en": ("missing", "added", "cosine", "cosine_high"),
-    "zh": ("order", "length", "extra"),
+    "zh": ("extra",),
 }
 
 
@@ -148,11 +148,7 @@ def logistic(values: Mapping[str, float], weights: Mapping[str, Any]) -> float:
 def features(a: View, b: View, cosine: float | None) -> Mapping[str, float]:
     """How alike two questions of one language are: `NAMES` of it."""
     if a.facts.language == "zh":
-        return {
-            "order": _in_order(a.facts.words, b.facts.words),
-            "length": min(len(a.text), len(b.text)) / max(len(a.text), len(b.text)),
-            "extra": _left(a, b).total() / max(1, a.content.total() + b.content.total()),
-        }
+        return {"extra": _left(a, b).total() / max(1, a.content.total() + b.content.total())}
     missing = sum(w for one, other in ((a, b), (b, a)) for term, w in one.weights.items() if term not in other.weights)
     cosine = cosine or 0.0
     return {
@@ -178,16 +174,6 @@ def overlap(a: Mapping[str, float], b: Mapping[str, float]) -> float:
     shared = sum(w for term, w in a.items() if term in b)
     total = sum(a.values()) + sum(w for term, w in b.items() if term not in a)
     return shared / total if total else 0.0
-
-
-def _in_order(a: Sequence[str], b: Sequence[str]) -> float:
-    """The length of the longest common subsequence, as a share of both lengths."""
-    row = [0] * (len(b) + 1)
-    for x in a:
-        before = 0
-        for n, y in enumerate(b, 1):
-            row[n], before = (before + 1 if x == y else max(row[n], row[n - 1])), row[n]
-    return 2 * row[-1] / max(1, len(a) + len(b))
 
 
 def shipped() -> Mapping[str, Any]:

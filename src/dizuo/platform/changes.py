@@ -18,6 +18,8 @@ from dizuo.platform import schema
 T = TypeVar("T")
 _FRESH_S = 1.0  # where nobody counts the changes, those of another process are seen that late
 
+_SOON_S = 0.05  # what is asked for and is not there is looked for again no more often
+
 WATCHED = (schema.users, schema.api_keys, schema.providers, schema.routes)
 
 
@@ -66,6 +68,14 @@ class UntilChanged(Generic[T]):
             return self._found[0]
 
     def forget(self) -> None:
-        """Reads anew the next time, such as for what was not in it."""
+        """Reads anew the next time: this process has changed them."""
         with self._lock:
             self._found = None
+
+    def missing(self) -> bool:
+        """Whether it is worth another look for what is not there: where nobody counts the changes, and not at once."""
+        with self._lock:
+            if self._found is None or self._version() is not None or time.monotonic() - self._found_s < _SOON_S:
+                return False
+            self._found = None
+            return True

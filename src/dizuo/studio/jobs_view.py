@@ -10,7 +10,7 @@ from nicegui.element import Element
 from dizuo.core.documents import Note, ParseReport
 from dizuo.core.jobs import Job, JobItem
 from dizuo.platform.catalogue import _
-from dizuo.studio.page import Badge, Every, Handler, Page, Work, badge, progress_bar, set_badge, set_progress
+from dizuo.studio.page import Badge, Handler, Page, PageTimer, Work, badge, progress_bar, set_badge, set_progress
 
 _BUSY_S = 0.6
 _IDLE_S = 3.0  # others may start jobs: the command line, the API, another tab
@@ -50,13 +50,13 @@ class JobsView:
         self._looking = asyncio.Lock()
         self._told = 0  # how many finished files `on_change` has heard of
         self._told_s = 0.0
-        self._timer: Every | None = None
+        self._timer: PageTimer | None = None
 
     async def begin(self) -> None:
         """Shows what there is and follows it from now on."""
         await self.look()
         with self._place:
-            self._timer = Every(_IDLE_S, self.look, immediate=False)
+            self._timer = PageTimer(_IDLE_S, self.look, immediate=False)
         self._pace()
 
     async def look(self) -> None:

@@ -13,7 +13,7 @@ from nicegui.elements.mixins.text_element import TextElement
 from dizuo.platform.catalogue import Language, _
 from dizuo.studio.assets import asset
 from dizuo.studio.guard import Theme
-from dizuo.studio.page import Every, Handler, Page
+from dizuo.studio.page import Handler, Page, PageTimer
 
 HTML_LANGUAGE: dict[Language, str] = {"en": "en-US", "zh": "zh-CN"}
 THEMES: tuple[tuple[Theme, str], ...] = (("auto", _("System")), ("light", _("Light")), ("dark", _("Dark")))
@@ -78,7 +78,7 @@ def _waiting_badge(page: Page) -> None:
         badge.props["hidden"] = not count
         page.say(waits, _("({n} wait for you)") if count else "", n=count)
 
-    Every(_WAITING_S, look)
+    PageTimer(_WAITING_S, look)
 
 
 def _copied(page: Page) -> Handler:

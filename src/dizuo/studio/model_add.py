@@ -9,7 +9,7 @@ from dizuo.core.jobs import Job
 from dizuo.gateway.hub import JOB_KIND, share_done
 from dizuo.platform.catalogue import _
 from dizuo.studio.jobs_view import job_badge
-from dizuo.studio.page import FORM_VALUES, Every, Handler, Page, badge, progress_bar, set_progress
+from dizuo.studio.page import FORM_VALUES, Handler, Page, PageTimer, badge, progress_bar, set_progress
 
 _BUSY_S = 0.6
 _IDLE_S = 4.0  # others may start one: the command line, the API, another tab
@@ -29,7 +29,7 @@ class ModelAdd:
             page.text("summary", "", _("Add open weights"))
             self._build_form()
         self._place = page.el("div", "stack jobs")
-        self._timer: Every | None = None
+        self._timer: PageTimer | None = None
 
     def _build_form(self) -> None:
         page = self._page
@@ -55,7 +55,7 @@ class ModelAdd:
         """Shows what is on its way and follows it from now on."""
         await self.look()
         with self._place:
-            self._timer = Every(_IDLE_S, self.look, immediate=False)
+            self._timer = PageTimer(_IDLE_S, self.look, immediate=False)
         self._pace()
 
     async def look(self) -> None:

@@ -31,13 +31,15 @@ FORM_VALUES = "(event) => emit(Object.fromEntries(new FormData(event.target)))"
 Badge = tuple[str, str, str]  # icon, kind ("good", "warn", "bad" or ""), label
 
 
-class Every(ui.timer):
+class PageTimer(ui.timer):
     """Calls a function every so often, from when the browser has the page.
 
     NiceGUI's own timer waits for the connection at once, and a page that something waits so for is sent half built.
     """
 
     async def _can_start(self) -> bool:
+        if self._should_stop():  # else a client that is gone would be waited for
+            return False
         if not self.client.has_socket_connection:
             there = asyncio.Event()
             self.client.on_connect(there.set)

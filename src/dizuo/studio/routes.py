@@ -13,7 +13,7 @@ from dizuo.platform.catalogue import _
 from dizuo.studio.assets import asset
 from dizuo.studio.dialogs import Confirm
 from dizuo.studio.layout import frame
-from dizuo.studio.page import Every, Handler, Page, progress_bar, table_head
+from dizuo.studio.page import Handler, Page, PageTimer, progress_bar, table_head
 from dizuo.studio.routes_form import RouteForm
 
 _LOOK_S = 3.0
@@ -67,7 +67,7 @@ class _Routes:
             self._confirm = Confirm(page, "remove-route", _("Remove for good?"), _("Remove"), self._remove, note)
         await self._look()
         with self._list:
-            Every(_LOOK_S, self._look, immediate=False)
+            PageTimer(_LOOK_S, self._look, immediate=False)
 
     async def _look(self) -> None:
         """Shows what has changed."""

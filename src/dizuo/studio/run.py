@@ -19,7 +19,7 @@ from dizuo.platform.catalogue import _
 from dizuo.studio.dialogs import Confirm, form_dialog
 from dizuo.studio.layout import frame
 from dizuo.studio.missing import show_missing
-from dizuo.studio.page import Every, Page, badge, progress_bar, set_badge, set_progress, value_of
+from dizuo.studio.page import Page, PageTimer, badge, progress_bar, set_badge, set_progress, value_of
 from dizuo.studio.run_files import Artifacts, FileList, last_made
 from dizuo.studio.run_plan import PlanView
 from dizuo.studio.run_replay import Replay
@@ -56,7 +56,7 @@ class _RunPage:
         self._asks_elsewhere = ""  # a run that was called and waits for an answer
         self._made = Artifacts(page, run.id)
         self._looking = asyncio.Lock()
-        self._timer: Every | None = None
+        self._timer: PageTimer | None = None
 
     async def open(self) -> None:
         page = self.page
@@ -85,7 +85,7 @@ class _RunPage:
         self._build_dialogs()
         await self.look()
         with page.client.content:
-            self._timer = Every(_IDLE_S, self.look, immediate=False)
+            self._timer = PageTimer(_IDLE_S, self.look, immediate=False)
         self._pace()
 
     # --- building ---------------------------------------------------------------------------------------------

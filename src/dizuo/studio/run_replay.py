@@ -1,7 +1,7 @@
 """Plays a run again: step by step with the arrow keys of a slider, or by itself."""
 
 from dizuo.platform.catalogue import _
-from dizuo.studio.page import Every, Handler, Page
+from dizuo.studio.page import Handler, Page, PageTimer
 
 _STEP_S = 1.2
 
@@ -22,7 +22,7 @@ class Replay:
             page.on(self._slider, "input", self._moved, "(event) => emit(event.target.value)")
             self._said = page.text("span", "small number", "")
             page.button("quiet small", _("End the replay"), self._close, icon="close", bare=True)
-            self._timer = Every(_STEP_S, self._tick, active=False, immediate=False)
+            self._timer = PageTimer(_STEP_S, self._tick, active=False, immediate=False)
 
     async def open(self, last: int) -> None:
         """Begins at the first step, with the focus on the slider."""

@@ -15,7 +15,7 @@ from dizuo.apps.app import called
 from dizuo.platform.catalogue import _
 from dizuo.studio.assets import asset
 from dizuo.studio.layout import frame
-from dizuo.studio.page import Badge, Every, Page, badge, segments, table_head, tabs
+from dizuo.studio.page import Badge, Page, PageTimer, badge, segments, table_head, tabs
 from dizuo.studio.run_approval import ApprovalCard
 from dizuo.studio.run_form import RunForm
 from dizuo.studio.run_steps import REASONS
@@ -91,7 +91,7 @@ class _Runs:
         await form.build()
         await self.look()
         with page.client.content:
-            Every(_LOOK_S, self.look, immediate=False)
+            PageTimer(_LOOK_S, self.look, immediate=False)
 
     async def look(self) -> None:
         """Fetches the runs and shows what has changed."""

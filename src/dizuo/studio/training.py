@@ -12,7 +12,7 @@ from dizuo.gateway.local_folders import count
 from dizuo.platform.catalogue import _
 from dizuo.studio.dialogs import Confirm
 from dizuo.studio.layout import frame
-from dizuo.studio.page import Every, Handler, Page, progress_bar, set_badge, set_progress
+from dizuo.studio.page import Handler, Page, PageTimer, progress_bar, set_badge, set_progress
 from dizuo.studio.training_curve import COLOURS, CurveView
 from dizuo.studio.training_form import StartForm
 
@@ -41,7 +41,7 @@ class _Trainings:
         self._cards: dict[str, _TrainingCard] = {}
         self._shown: dict[str, int] = {}  # name -> its colour, of the curves that are on
         self._looking = asyncio.Lock()
-        self._timer: Every | None = None
+        self._timer: PageTimer | None = None
 
     async def open(self) -> None:
         page = self.page
@@ -67,7 +67,7 @@ class _Trainings:
             StartForm(page, await asyncio.to_thread(page.house.trainings.recipes), self._look_anew)
         await self.look()
         with self._list:
-            self._timer = Every(_IDLE_S, self.look, immediate=False)
+            self._timer = PageTimer(_IDLE_S, self.look, immediate=False)
         self._pace()
 
     async def look(self) -> None:
