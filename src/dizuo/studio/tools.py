@@ -63,7 +63,7 @@ class _Tools:
                 self._offered([one for one in tools if not one.trusted])
             self._lent([one for one in tools if one.trusted and not one.given])
             with page.section(
-                _("PageTimer agent has these"),
+                _("Every agent has these"),
                 _("In the words that a model reads. A run with a knowledge base searches it, besides."),
                 "tool-list",
             ):
