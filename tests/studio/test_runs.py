@@ -8,6 +8,7 @@ import pytest
 from dizuo.agents.policy import Policy, Rule
 from dizuo.agents.runs import Run
 from tests.api.upstream import Answer, call
+from tests.openai_server import FakeProvider
 from tests.studio.conftest import Studio, Visit
 from tests.studio.test_look import overflow, violations
 
@@ -58,6 +59,20 @@ def started(studio: Studio, goal: str, until: str = "waiting", **more: Any) -> R
 
 def texts_of(studio: Studio, run_id: str) -> list[str]:
     return [step.result.text for step in studio.house.runs.steps(run_id) if step.kind == "tool"]
+
+
+def test_the_usual_model_comes_with_the_page(visit: Visit, agent: Studio) -> None:
+    """What came over the websocket after it would take the place of what somebody has typed."""
+    with FakeProvider(key="k").serving() as server:
+        agent.house.providers.add("listed", base_url=server.url, key="k")
+        agent.house.providers.test("listed")
+        usual = next(one.name for one in agent.house.gateway.list() if one.kind == "chat" and not one.problem)
+        page = visit.page(None)
+        page.route_web_socket("**/*", lambda _socket: None)  # never connected
+        page.goto("/runs")
+        page.locator("h1").first.wait_for()
+        assert page.input_value("#run-model") == usual
+        agent.house.providers.remove("listed")
 
 
 def test_a_goal_is_given_and_its_question_answered_on_the_page(visit: Visit, agent: Studio) -> None:

@@ -112,7 +112,7 @@ class _Ask:
             if not names:
                 page.text("option", "", _("No knowledge base yet"))
         self._form.props["data-off"] = "false" if names else "true"
-        if names and not fixed:
+        if names and not fixed and page.client.has_socket_connection:  # before that the page is sent with it
             page.run("studio.select", "knowledge", self._knowledge)
 
     def _show_start(self) -> None:

@@ -86,10 +86,12 @@ class RunForm:
     def _model(self, models: Sequence[ModelInfo]) -> None:
         """Any that can be asked, with what is known of it; a provider may have more than it lists."""
         page = self._page
+        self._usual_model = page.house.settings.model or (models[0].name if models else "")
         with page.el("div"):
             page.text("label", "label", _("Model")).props["for"] = "run-model"
             field = page.el("input", "field", id="run-model", name="model", maxlength="128", required=True)
-            field.props.update({"list": "run-models", "autocomplete": "off"})
+            # With the page: what came after it would take the place of what somebody has typed.
+            field.props.update({"list": "run-models", "autocomplete": "off", "defaultValue": self._usual_model})
             page.name(field, "placeholder", _("provider/name"))
             with page.el("datalist", id="run-models"):
                 for one in models:
@@ -99,9 +101,6 @@ class RunForm:
                     page.text("span", "", _("No model that chats is listed yet. Name one of a provider that you have."))
                     page.el("span", "", " ")
                     page.text("a", "", _("Add a provider")).props["href"] = "/models/providers"
-        self._usual_model = page.house.settings.model or (models[0].name if models else "")
-        if self._usual_model:
-            page.run("studio.select", "run-model", self._usual_model)
 
     def _fill(self, app: App | None) -> None:
         """Puts into the fields what an app has: to be seen, and to be changed."""
