@@ -47,6 +47,6 @@ def clear_cache(house: TheHouse, owner: TheOwner, model: _Model = "") -> Cleared
 
 
 @routes.delete("/entries/{entry_id}")
-def clear_cache_entry(entry_id: Annotated[int, Path(ge=1, lt=2**63)], house: TheHouse, owner: TheOwner) -> Cleared:
+def clear_cache_entry(entry_id: Annotated[int, Path(ge=1, lt=2**31)], house: TheHouse, owner: TheOwner) -> Cleared:
     """Deletes one kept answer."""
     return Cleared(cleared=house.cache.clear(entry=entry_id))
