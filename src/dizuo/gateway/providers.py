@@ -188,8 +188,7 @@ class Providers:
             return {row.name: row for row in connection.execute(_table.select().order_by(_table.c.name))}
 
     def _find(self, name: str) -> "sa.Row[Any] | None":
-        row = self._known.get().get(name)
-        return self._known.get().get(name) if row is None and self._known.missing() else row
+        return self._known.get(lambda rows: name not in rows).get(name)
 
     def _row(self, name: str) -> "sa.Row[Any]":
         row = self._find(name)

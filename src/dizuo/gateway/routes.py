@@ -97,9 +97,7 @@ class Routes:
 
     def current(self, name: str) -> Route:
         """The same for a call of it, in microseconds where nothing has changed. Raises NotFound."""
-        if name not in self._known.get():
-            self._known.missing()
-        return self._found(self._known.get(), name)
+        return self._found(self._known.get(lambda routes: name not in routes), name)
 
     def add(
         self,

@@ -17,7 +17,6 @@ from dizuo.platform import schema
 
 T = TypeVar("T")
 _FRESH_S = 1.0  # where nobody counts the changes, those of another process are seen that late
-
 _SOON_S = 0.05  # what is asked for and is not there is looked for again no more often
 
 WATCHED = (schema.users, schema.api_keys, schema.providers, schema.routes)
@@ -58,24 +57,23 @@ class UntilChanged(Generic[T]):
         self._found_version: int | None = None
         self._found_s = -math.inf
 
-    def get(self) -> T:
+    def get(self, lacks: Callable[[T], bool] = lambda _found: False) -> T:
+        """`lacks` says of what was read that what is wanted is not there: where nobody counts the changes another
+        process may have just added it, so it is read anew, if not at once."""
         with self._lock:
             version = self._version()  # before the read: what is written meanwhile makes it out of date
-            late = time.monotonic() - self._found_s > _FRESH_S if version is None else version != self._found_version
-            if self._found is None or late:
+            if self._found is None or self._is_late(version, self._found[0], lacks):
                 self._found = (self._read(),)
                 self._found_version, self._found_s = version, time.monotonic()
             return self._found[0]
+
+    def _is_late(self, version: int | None, found: T, lacks: Callable[[T], bool]) -> bool:
+        if version is not None:
+            return version != self._found_version
+        age_s = time.monotonic() - self._found_s
+        return age_s > _FRESH_S or (age_s >= _SOON_S and lacks(found))
 
     def forget(self) -> None:
         """Reads anew the next time: this process has changed them."""
         with self._lock:
             self._found = None
-
-    def missing(self) -> bool:
-        """Whether it is worth another look for what is not there: where nobody counts the changes, and not at once."""
-        with self._lock:
-            if self._found is None or self._version() is not None or time.monotonic() - self._found_s < _SOON_S:
-                return False
-            self._found = None
-            return True
