@@ -37,7 +37,7 @@ from dizuo.knowledge.analyze import fold
 Half = Literal["fit", "test"]
 Language = Literal["en", "zh"]
 
-BLIND, AGAIN = "blind", "again"
+FRAMES, BLIND, AGAIN = "frames", "blind", "again"
 
 
 @dataclass(frozen=True)
@@ -117,22 +117,31 @@ def reading(folder: Path, language: Language, half: Half, most: int = 1500) -> C
 
 def frames(language: Language, half: Half) -> Iterator[Collection]:
     """Our own pairs, each a collection of one kept question and one asked; once, for the order changes nothing."""
-    for number, frame in enumerate(_json("caching_frames.json")[language]):
-        if (number % 2 == 0) == (half == "fit"):
-            yield from (_asked_once("frames", language, *pair) for pair in _pairs(frame))
+    yield from _pair_by_pair(FRAMES, language, half)
 
 
 def blind(language: Language, half: Half) -> Iterator[Collection]:
     """The pairs of the author who had not seen the cache; `frames` for the rest."""
-    for frame in _json("caching_blind.json")[language]:
-        if _half(frame["same"][0]) == half:
-            yield from (_asked_once(BLIND, language, *pair) for pair in _pairs(frame))
+    yield from _pair_by_pair(BLIND, language, half)
 
 
 def again(language: Language, half: Half) -> Iterator[Collection]:
-    """The pairs of how people ask once more."""
-    for frame in _json("caching_again.json")[half][language]:
-        yield from (_asked_once(AGAIN, language, *pair) for pair in _pairs(frame))
+    """The pairs of how people ask once more; `frames` for the rest."""
+    yield from _pair_by_pair(AGAIN, language, half)
+
+
+def _pair_by_pair(name: str, language: Language, half: Half) -> Iterator[Collection]:
+    for frame in _frames_of(name, language, half):
+        yield from (_asked_once(name, language, *pair) for pair in _pairs(frame))
+
+
+def _frames_of(name: str, language: Language, half: Half) -> Sequence[Mapping[str, Any]]:
+    kept = _json(f"caching_{name}.json")
+    if name == AGAIN:  # cut by author
+        return kept[half][language]
+    if name == BLIND:
+        return [frame for frame in kept[language] if _half(frame["same"][0]) == half]
+    return kept[language][0 if half == "fit" else 1 :: 2]
 
 
 def _pairs(frame: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -147,15 +156,11 @@ def _pairs(frame: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 
 def framed(name: str, language: Language, half: Half) -> Collection:
-    """The pairs of `frames` or `again` in one store: the first wording of every filling is kept, the others and the
+    """The pairs of such a set in one store: the first wording of every filling is kept, the others and the
     twins are asked."""
-    if name == AGAIN:
-        some = _json("caching_again.json")[half][language]
-    else:
-        some = _json("caching_frames.json")[language][0 if half == "fit" else 1 :: 2]
     kept: list[Kept] = []
     asked: list[Kept] = []
-    for number, frame in enumerate(some):
+    for number, frame in enumerate(_frames_of(name, language, half)):
         for n, slot in enumerate(frame["slots"]):
             first, *others = (form.format(**slot) for form in frame["same"])
             group = f"{number} {n}"

@@ -105,9 +105,9 @@ _ROLES = re.compile(
 )
 _TO_WHOM_ZH = re.compile("[给向对]了?谁")
 # What is asked for among several (not 在哪, where), and the person or thing that it is for.
+_MEASURES_ZH = "个家种款部所本张条只项类位首些颗座名"
 _WHICH_ZH = re.compile(
-    r"(?<![在到去从往])哪(?:[一几](?=[个家种款部所本张条只项类位首些颗座名]))?[个家种款部所本张条只项类位首些颗座名]?"
-    r"(?![个家种款部所本张条只项类位首些颗座名里儿年天一几])([\u3400-\u9fff])"
+    rf"(?<![在到去从往])哪(?:[一几](?=[{_MEASURES_ZH}]))?[{_MEASURES_ZH}]?(?![{_MEASURES_ZH}里儿年天一几])([\u3400-\u9fff])"
 )
 _FOR_ZH = re.compile(
     r"给了?([我你您他她咱]|[\u3400-\u9fff](?=[^给]{0,6}(?:买|写|送|寄|发|办|开|打|做|转|交|请|上|投|取|起|挂|报)))"

@@ -110,12 +110,17 @@ def form_of(text: str) -> Form:
         return "way"
     if _UNSAID.search(asked):
         return ""
-    heads = [_BEFORE.sub("", clause.strip() + " ") for clause in _CLAUSE.split(asked)]
+    heads = _heads(asked)
     if any(_WH.match(head) for head in heads):
         return "what"
     if any(_POLAR.match(head) for head in heads):
         return "polar"
     return "what" if _WH_INSIDE.search(asked) else ""
+
+
+def _heads(text: str) -> list[str]:
+    """Every clause, without what may go before its opening."""
+    return [_BEFORE.sub("", clause.strip() + " ") for clause in _CLAUSE.split(text)]
 
 
 def forms_differ(a: str, b: str) -> bool:
@@ -176,8 +181,7 @@ def _bare(text: str) -> str:
 
 @lru_cache(maxsize=8192)
 def _openings(text: str) -> frozenset[str]:
-    heads = (_BEFORE.sub("", clause.strip() + " ") for clause in _CLAUSE.split(_bare(text)))
-    found = (_OPENS.match(head) for head in heads)
+    found = (_OPENS.match(head) for head in _heads(_bare(text)))
     return frozenset(one.lastgroup for one in found if one is not None and one.lastgroup is not None)
 
 

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from dizuo.core import effort, traces
@@ -76,7 +77,7 @@ class Gateway:
 
     def current(self, name: str, *, kept: bool = True) -> CurrentModel:
         """The same, to be held for long. Raises what `chat` raises."""
-        return CurrentModel(name, lambda found: self.chat(found, kept=kept))
+        return CurrentModel(name, partial(self.chat, kept=kept))
 
     def list(self) -> "list[ModelInfo]":
         """The models and the routes that can be asked for by name."""
