@@ -81,7 +81,8 @@ class Attention(nn.Module):
         """Self-attention, (B, T, C) to (B, T, C).
 
         `mask` of bool, broadcast to (B, H, T, T), is True where a position may look (or it is of float and added to
-        the scores). Without it every position looks everywhere, or with `causal` at itself and what is before.
+        the scores). Without it every position looks everywhere. With `causal` each looks at itself and what is before,
+        and a mask that is given says so too.
         `bias`, broadcast to (B, H, T, T), is added to the scores (T5). With a `cache`, x holds the new positions only
         and the cache decides what they see: mask, bias and causal are not used.
         """
@@ -130,9 +131,7 @@ class Attention(nn.Module):
                 mask = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril()
             mask = bias if mask is None else added(mask, bias)
         if pays(q, k):
-            if causal and mask is None:
-                mask = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool).tril()
-            return dense_attention(q, k, v, mask, self.scale)
+            return dense_attention(q, k, v, mask, self.scale, causal)
         return F.scaled_dot_product_attention(
             q,
             k,

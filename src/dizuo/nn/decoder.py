@@ -13,6 +13,7 @@ from torch import nn
 
 from dizuo.nn.attention import Attention, KeyValues
 from dizuo.nn.cross_entropy import linear_cross_entropy
+from dizuo.nn.gated_silu import gated_silu
 from dizuo.nn.norm import RMSNorm
 from dizuo.nn.rotary import Llama3Scaling, Rotation, rotation
 
@@ -169,8 +170,7 @@ class SwiGLU(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, T, C) to (B, T, C)."""
-        gate, up = self.gate_up(x).chunk(2, dim=-1)
-        return self.down(F.silu(gate) * up)
+        return self.down(gated_silu(self.gate_up(x)))
 
 
 class Gelu(nn.Module):

@@ -30,6 +30,11 @@ _SKIPPED = {"train": 0, "validation": 0, "test": 120}
 _SCORED = ("squad_v2_en", "cmrc2018_zh", "kdconv_zh")
 _TATOEBA = "translation/tatoeba-en-zh"
 _SILENT = 0.25
+# Questions to one passage in a conversation: each answer then costs its question only. Fewer of them are silent than
+# those of a reader, which says beside each span how sure it is: a small chat model refused nearly everything.
+_PER_PASSAGE, _REFUSED = 6, 0.15
+# Of the conversations in the form of `dizuo ask`, whose rules take more tokens than a passage.
+_PRODUCT = 0.15
 # Passages of a reader that is pretrained are short: a window then costs half, and twice as many are seen in the time.
 _PRETRAIN_CHARACTERS = {"en": 560, "zh": 260}
 
@@ -94,17 +99,19 @@ def _grounded(split: str, data: Path | None) -> Iterator[dict[str, Any]]:
     """Answers in a passage's words: half about encyclopedia paragraphs, half about made-up documents."""
     encyclopedia = _in_turn(*(
         _by_passage(
-            reading.rows(_articles(one, split, data, 600), one, SEED, natural=True, per_passage=3, silent=_SILENT)
+            reading.rows(
+                _articles(one, split, data, 600), one, SEED, natural=True, per_passage=_PER_PASSAGE, silent=_REFUSED
+            )
         )
         for one in ("en", "zh")
     ))  # fmt: skip
-    made_up = _by_passage(sheets.rows(split, SEED + 1, _SILENT))
+    made_up = _by_passage(sheets.rows(split, SEED + 1, _REFUSED))
     others: dict[str, list[dict[str, Any]]] = {"en": [], "zh": []}  # the last passages by language
     for n, rows in enumerate(_in_turn(encyclopedia, made_up)):
         chance = random.Random(f"{SEED}:{split}:{n}")  # noqa: S311  # no secret
         row = rows[0]
         near = others[row["lang"]]
-        if chance.random() < 0.6 or not near:
+        if chance.random() >= _PRODUCT or not near:
             made = grounded.short(rows, chance)
         else:
             made = grounded.product(row, chance.sample(near, min(len(near), chance.choice((0, 1, 1, 2)))), chance)
@@ -128,10 +135,17 @@ def _asked(split: str, data: Path | None) -> Iterator[dict[str, Any]]:
         chance = random.Random(f"{SEED}:asked:{name}:{split}")  # noqa: S311  # no secret
         found = ({**row, "lang": language} for row in read_reading(name, split, data))
         for n, rows in enumerate(_by_passage(found)):
-            for first in range(0, len(rows), 3):
-                made = grounded.short(rows[first : first + 3], chance)
+            chance.shuffle(rows)
+            # SQuAD's half without an answer would teach to refuse: as many stay as a third of the others.
+            answered = [row for row in rows if row["answers"]]
+            kept = answered + [row for row in rows if not row["answers"]][: -(-len(answered) // 3)]
+            chance.shuffle(kept)
+            for first in range(0, len(kept), _PER_PASSAGE):
+                made = grounded.short(kept[first : first + _PER_PASSAGE], chance)
                 yield {"id": f"asked:{name}:{split}:{n}:{first}", "lang": language, **made}
-            row = chance.choice(rows)
+            if chance.random() >= _PRODUCT or not kept:
+                continue
+            row = kept[0]
             near = chance.sample(others, min(len(others), chance.choice((0, 0, 1))))
             yield {"id": f"asked:{name}:{split}:{n}", "lang": language, **grounded.product(row, near, chance)}
             others = [row, *others[:5]]

@@ -227,7 +227,7 @@ def _record(language: str, chance: random.Random) -> tuple[str, str]:
 
 
 def _longest(language: str, chance: random.Random) -> tuple[str, str]:
-    words = sorted(set(_words(language, chance, 3, 5)), key=len)
+    words = sorted(dict.fromkeys(_words(language, chance, 3, 5)), key=len)
     while len(words) > 1 and len(words[-1]) == len(words[-2]):
         words.pop()
     asked = words.copy()
