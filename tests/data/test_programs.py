@@ -1,8 +1,11 @@
 """The programs that make training rows."""
 
 import json
+import os
 import random
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
@@ -249,6 +252,45 @@ def test_composed_tools_are_many_and_those_of_the_test_split_are_never_trained_o
     }
     assert len(names["train"]) > 150
     assert names["train"].isdisjoint(names["test"])
+
+
+def test_made_up_tools_hardly_ever_come_twice_and_the_right_one_can_be_read() -> None:
+    def passages(language: str) -> Iterator[reading.Paragraph]:
+        chance = random.Random(language)
+        letters = "abcdefghijklmnopqrstuvwxyz" if language == "en" else "山水木火土金日月天地人心手足耳目"
+        while True:
+            words = ["".join(chance.choices(letters, k=6)) for _word in range(40)]
+            yield reading.Paragraph("a", "b", (" " if language == "en" else "，").join(words))
+
+    rows = list(islice(composed.open_rows({one: passages(one) for one in ("en", "zh")}, "train", 3), 400))
+    named = [row["call"]["name"] for row in rows if row["call"]]
+    assert len(named) > 300
+    assert len(set(named)) == len(named)
+    for row in rows:
+        offered = [one["function"] for one in row["tools"]]
+        assert len({one["name"] for one in offered}) == len(offered)
+        if row["call"]:
+            (used,) = [one for one in offered if one["name"] == row["call"]["name"]]
+            assert set(row["call"]["arguments"]) == set(used["parameters"]["properties"])
+
+
+@pytest.mark.data
+def test_a_program_makes_the_same_rows_in_every_process() -> None:
+    from tests.conftest import data_file
+
+    asked = (
+        "import json,sys;from pathlib import Path;from itertools import islice;from dizuo.data.programs import *;"
+        "[print(json.dumps(r)) for n in PROGRAMS for r in islice(program_rows(n,'validation',Path(sys.argv[1])),60)]"
+    )
+    made = [
+        subprocess.run(
+            [sys.executable, "-c", asked, str(data_file("."))],
+            env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]  # fmt: skip
+    assert made[0].count(b"\n") >= 60 * 8
+    assert made[0] == made[1]
 
 
 @pytest.mark.parametrize(("document", "language"), [(ARTICLE, "en"), (ARTICLE_ZH, "zh")])

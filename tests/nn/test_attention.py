@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from dizuo.nn.attention import Attention, document_mask
 from dizuo.nn.cross_entropy import linear_cross_entropy
 from dizuo.nn.dense_attention import dense_attention
+from dizuo.nn.gated_silu import gated_silu
 from dizuo.nn.norm import RMSNorm
 from dizuo.nn.rotary import rotate, rotation
 
@@ -85,9 +86,24 @@ def test_rms_norm_is_that_of_torch_and_keeps_the_type_of_its_input() -> None:
     assert ours(x.bfloat16()).dtype == torch.bfloat16
 
 
+def test_the_gradients_of_norm_and_gate_are_those_of_autograd() -> None:
+    torch.manual_seed(6)
+    x, slope, weight = torch.randn(3, 5, 16), torch.randn(3, 5, 16), torch.rand(16)
+    norm = RMSNorm(16, 1e-6)
+    norm.weight.data = weight.clone()
+    x.requires_grad_()
+    ours = torch.autograd.grad(norm(x), (x, norm.weight), slope)
+    weight.requires_grad_()
+    torch.testing.assert_close(ours, torch.autograd.grad(F.rms_norm(x, (16,), weight, 1e-6), (x, weight), slope))
+    gate, up = x.chunk(2, dim=-1)
+    theirs = torch.autograd.grad(F.silu(gate) * up, x, slope[..., :8])
+    torch.testing.assert_close(torch.autograd.grad(gated_silu(x), x, slope[..., :8]), theirs)
+
+
 @pytest.mark.parametrize("ignored", [0, 5, 14])
 def test_loss_in_pieces_and_its_gradients_are_those_of_cross_entropy(ignored: int, monkeypatch) -> None:
     monkeypatch.setattr("dizuo.nn.cross_entropy._CHUNK_NUMBERS", 3 * 11)  # three positions at a time
+    monkeypatch.setattr("dizuo.nn.cross_entropy._CACHED_NUMBERS", 2 * 11)  # of which two lie in the cache
     torch.manual_seed(1)
     hidden, weight, bias = (torch.randn(*shape, requires_grad=True) for shape in ((2, 7, 4), (11, 4), (11,)))
     targets = torch.randint(0, 11, (2, 7))
@@ -113,6 +129,20 @@ def test_attention_written_out_for_training_has_the_gradients_of_the_fused_one(g
     fused = F.scaled_dot_product_attention(*made, attn_mask=mask, scale=0.3, enable_gqa=True)
     torch.testing.assert_close(ours, fused)
     torch.testing.assert_close(torch.autograd.grad(ours, inputs, slope), torch.autograd.grad(fused, inputs, slope))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_causal_attention_by_blocks_of_queries_is_that_of_all_at_once(masked: bool, monkeypatch) -> None:
+    monkeypatch.setattr("dizuo.nn.dense_attention._BLOCK", 4)
+    torch.manual_seed(7)
+    made = [torch.randn(2, 11, n, 8).transpose(1, 2).requires_grad_() for n in (4, 2, 2)]
+    documents = torch.tensor([[0] * 5 + [1] * 6, [0] * 11]) if masked else torch.zeros(2, 11)
+    mask = document_mask(documents)
+    slope = torch.randn(2, 4, 11, 8)
+    ours = dense_attention(made[0], made[1], made[2], mask if masked else None, 0.3, causal=True)
+    fused = F.scaled_dot_product_attention(*made, attn_mask=mask, scale=0.3, enable_gqa=True)
+    torch.testing.assert_close(ours, fused)
+    torch.testing.assert_close(torch.autograd.grad(ours, made, slope), torch.autograd.grad(fused, made, slope))
 
 
 def test_training_in_bfloat16_gives_the_gradients_of_float32_to_its_precision() -> None:

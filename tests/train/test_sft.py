@@ -13,6 +13,7 @@ from dizuo.nn.chat import CHAT_TEMPLATE, render_chat
 from dizuo.nn.checkpoint import load_model, read_provenance
 from dizuo.nn.tokenizer import tokenizer_of
 from dizuo.train.recipe import parse_recipe
+from dizuo.train.rows import read_set
 from dizuo.train.sft import ChatTuning, Conversation, pack
 from tests.tiny_models import save_llama
 from tests.train.tuning import run, write_rows
@@ -108,7 +109,28 @@ def test_conversations_that_never_fit_are_refused_with_the_length(start: Path, t
         prepared(start, tmp_path, length=8)
 
 
-def test_rows_without_messages_are_refused(start: Path, tmp_path: Path) -> None:
-    data = write_rows(tmp_path / "bad.jsonl", [{"text": "hello"}] * 3)
-    with pytest.raises(UserError, match="no field 'messages'; they have text"):
+def test_rows_without_messages_or_text_are_refused(start: Path, tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "bad.jsonl", [{"story": "hello"}] * 3)
+    with pytest.raises(UserError, match="no field 'messages'; they have story"):
         run(tmp_path / "run", recipe(start, data), 1)
+
+
+def test_texts_beside_conversations_are_learnt_whole_in_pieces(start: Path, tmp_path: Path) -> None:
+    text = "All the king's horses and all the king's men. " * 12
+    data = write_rows(tmp_path / "text.jsonl", [{"text": text}] * 30)
+    made = parse_recipe({**recipe(start, data, length=64), "steps": 1})
+    stage = ChatTuning()
+    stage.prepare(made, tmp_path / "trainings" / ".cache")
+    batch, _state = next(stage.batches(made, None, 0, 1))
+    used = batch.documents >= 0
+    assert (batch.targets[used] >= 0).all()
+    whole = stage._train[0]
+    pieces = [one for row in whole for one in row]
+    assert max(map(len, pieces)) == 64
+    assert tokenizer_of(start).decode(pieces[0].ids.tolist()).startswith("All the king's")
+
+
+def test_no_more_of_a_text_is_read_than_a_training_can_draw(tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "text.jsonl", [{"text": "x" * 100}] * 500)
+    rows, held_out = read_set(data, "train", (1000, None))
+    assert len(rows.rows) + len(held_out.rows) == 10

@@ -47,23 +47,32 @@ class RowSet:
         return content.hexdigest()
 
 
-def read_rows(name: str, split: str) -> RowSet:
-    """All rows of a set. Raises UserError when the name or the split is unknown, or a file is missing or damaged."""
-    rows = list(_open(name, split))
+def read_rows(name: str, split: str, characters: int | None = None) -> RowSet:
+    """All rows of a set; of texts no more than make up so many characters.
+
+    Raises UserError when the name or the split is unknown, or a file is missing or damaged.
+    """
+    rows: list[dict[str, Any]] = []
+    for row in _open(name, split):
+        rows.append(row)
+        if characters is not None and isinstance(row.get("text"), str):
+            characters -= len(row["text"])
+            if characters <= 0:
+                break
     if not rows:
         raise UserError("The set {name} has no rows in {split!r}.", name=name, split=split)
     return RowSet(name, split, rows)
 
 
-def read_set(name: str, split: str) -> tuple[RowSet, RowSet]:
-    """(rows to learn from, rows to measure on meanwhile). A set without a split for that gives up every 20th row.
+def read_set(name: str, split: str, characters: tuple[int | None, int | None] = (None, None)) -> tuple[RowSet, RowSet]:
+    """(rows to learn from, rows to measure on meanwhile), of texts no more than make up so many characters.
 
-    Raises UserError as `read_rows` does.
+    A set without a split for that gives up every 20th row. Raises UserError as `read_rows` does.
     """
-    rows = read_rows(name, split)
+    rows = read_rows(name, split, characters[0])
     for held_out in ("validation", "val"):
         if held_out != split and _has(name, held_out):
-            return rows, read_rows(name, held_out)
+            return rows, read_rows(name, held_out, characters[1])
     kept = [row for n, row in enumerate(rows.rows) if n % _HELD_OUT_EVERY != _HELD_OUT_EVERY - 1]
     return RowSet(name, split, kept), RowSet(name, split, rows.rows[_HELD_OUT_EVERY - 1 :: _HELD_OUT_EVERY])
 

@@ -1,7 +1,8 @@
 """Fine-tuning on conversations: the loss is on what the assistant says, its calls of tools included.
 
 Rows are `messages` (and `tools`) as the OpenAI protocol has them. Several conversations share a row of the batch; none
-sees another.
+sees another. Rows of `text` may be mixed in and are learnt whole, in pieces, so that the language is not unlearnt
+(as "PPO-ptx" does, Ouyang et al. 2022, "Training language models to follow instructions", §3.5).
 """
 
 import hashlib
@@ -10,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,11 @@ import torch
 from torch import nn
 
 from dizuo.core.errors import UserError
+from dizuo.data.overlap import Overlap
 from dizuo.data.packing import Batch, best_fit
+from dizuo.data.tokenizer import ENDOFTEXT
 from dizuo.nn.attention import document_mask
-from dizuo.nn.chat import CHAT_TEMPLATE, IM_END, encode_chat
+from dizuo.nn.chat import CHAT_TEMPLATE, IM_END, encode_chat, without_added_tokens
 from dizuo.nn.checkpoint import load_model, save_model
 from dizuo.nn.cross_entropy import IGNORED
 from dizuo.nn.decoder import Decoder
@@ -31,8 +35,11 @@ from dizuo.train.recipe import Recipe
 from dizuo.train.rows import RowSet, read_set
 from dizuo.train.stage import Made
 from dizuo.train.start import start_folder
+from dizuo.train.texts import data_folder, evaluation_sha256, present_evaluation_texts
 
-_VERSION = 1  # of the cached encodings
+_VERSION = 2  # of the cached encodings
+_CHARACTERS = 4  # of a token at most, as texts go: more of a text than can be drawn is not read
+_HELD_OUT_TOKENS = 16_384  # of a text
 _WINDOW = 512  # conversations that are fitted into rows together
 
 
@@ -63,11 +70,13 @@ class ChatTuning:
         self._length = recipe.length
         self._start = start_folder(recipe.model.start, work)
         self._work = work
-        sets, held_out = zip(*(read_set(one.name, one.split) for one in recipe.data), strict=True)
+        tokens = recipe.steps * recipe.accumulate * recipe.batch * recipe.length
+        most = (tokens * _CHARACTERS, _HELD_OUT_TOKENS * _CHARACTERS)
+        sets, held_out = zip(*(read_set(one.name, one.split, most) for one in recipe.data), strict=True)
         self._facts = [one.facts for one in sets]
         self._train = [self._packed(one) for one in sets]
         self._shares = shares([one.weight for one in recipe.data], self._train)
-        self._held_out = {one.name: self._packed(one) for one in held_out}
+        self._held_out = {one.name: self._packed(one) for one in held_out if one.rows}
 
     def model(self, recipe: Recipe) -> nn.Module:
         """The decoder of the start."""
@@ -133,16 +142,18 @@ class ChatTuning:
         return pack(fit, self._length)
 
     def _encoded(self, rows: RowSet) -> list[Conversation]:
-        """The conversations as ids, from the cache when these rows were encoded by this tokenizer before."""
+        """The rows as ids, from the cache when these rows were encoded by this tokenizer before."""
+        texts = isinstance(rows.rows[0].get("text"), str) and "messages" not in rows.rows[0]
         known = hashlib.sha256((self._start / "tokenizer.json").read_bytes())
         known.update(f"{rows.facts['sha256']}:{_VERSION}".encode())
+        if texts:
+            known.update(f":{self._length}:{evaluation_sha256(data_folder())}".encode())
         file = self._work / "conversations" / f"{known.hexdigest()[:20]}.npz"
         if file.is_file():
             with np.load(file) as held:
                 ids, learnt, ends = held["ids"], held["learnt"], held["ends"]
         else:
-            tokenizer = tokenizer_of(self._start)
-            encoded = [self._encode(tokenizer, row, rows.name) for row in rows.rows]
+            encoded = list(self._pieces(rows) if texts else self._conversations(rows))
             ids = np.concatenate([np.array(one, dtype=np.int32) for one, _l in encoded])
             learnt = np.concatenate([np.array(one, dtype=np.bool_) for _i, one in encoded])
             ends = np.cumsum([len(one) for one, _l in encoded])
@@ -153,11 +164,25 @@ class ChatTuning:
         starts = [0, *ends[:-1].tolist()]
         return [Conversation(ids[a:b], learnt[a:b]) for a, b in zip(starts, ends.tolist(), strict=True)]
 
-    def _encode(self, tokenizer: Any, row: Mapping[str, Any], name: str) -> tuple[list[int], list[bool]]:
-        if not isinstance(row.get("messages"), list):
-            raise UserError("The rows of {name} have no field {field!r}; they have {known}.", name=name,
-                            field="messages", known=", ".join(row))  # fmt: skip
-        return encode_chat(tokenizer, row["messages"], row.get("tools") or ())
+    @cached_property
+    def _scored(self) -> Overlap:
+        return Overlap(present_evaluation_texts(data_folder()))
+
+    def _conversations(self, rows: RowSet) -> Iterator[tuple[list[int], list[bool]]]:
+        tokenizer = tokenizer_of(self._start)
+        for row in rows.rows:
+            yield encode_chat(tokenizer, _field(row, "messages", list, rows.name), row.get("tools") or ())
+
+    def _pieces(self, rows: RowSet) -> Iterator[tuple[list[int], list[bool]]]:
+        """Texts, less those that share a run of words with an evaluation set, in pieces of the recipe's length."""
+        tokenizer = tokenizer_of(self._start)
+        plain, end = without_added_tokens(tokenizer), tokenizer.token_to_id(ENDOFTEXT)
+        texts = (_field(row, "text", str, rows.name) for row in rows.rows)
+        for text in self._scored.without(texts):
+            ids = [*plain.encode(text).ids, *([] if end is None else [end])]
+            for at in range(0, len(ids) - 1, self._length):
+                piece = ids[at : at + self._length + 1]
+                yield piece, [True] * len(piece)
 
     def _collate(self, rows: Sequence[PackedRow]) -> Batch:
         shape = (len(rows), self._length)
@@ -174,6 +199,13 @@ class ChatTuning:
                 positions[r, place] = np.arange(n)
                 at += n
         return Batch(*map(torch.from_numpy, (ids, targets, documents, positions)))
+
+
+def _field(row: Mapping[str, Any], field: str, kind: type, name: str) -> Any:
+    if not isinstance(row.get(field), kind):
+        raise UserError("The rows of {name} have no field {field!r}; they have {known}.", name=name, field=field,
+                        known=", ".join(row))  # fmt: skip
+    return row[field]
 
 
 def pack(conversations: Sequence[Conversation], length: int) -> list[PackedRow]:

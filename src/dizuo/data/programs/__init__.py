@@ -119,6 +119,27 @@ def _grounded(split: str, data: Path | None) -> Iterator[dict[str, Any]]:
         yield {"id": f"grounded:{split}:{n}", "lang": row["lang"], **made}
 
 
+def _cloze(split: str, data: Path | None) -> Iterator[dict[str, Any]]:
+    """Masked sentences and twisted questions, those to one passage together, in both languages."""
+    streams = (
+        _by_passage(
+            reading.rows(
+                _articles(one, split, data, 600), one, SEED + 2, natural=False, per_passage=_PER_PASSAGE, silent=0
+            )
+        )
+        for one in ("en", "zh")
+    )
+    for n, rows in enumerate(_in_turn(*streams)):
+        chance = random.Random(f"{SEED}:cloze:{split}:{n}")  # noqa: S311  # no secret
+        yield {"id": f"cloze:{split}:{n}", "lang": rows[0]["lang"], **grounded.short(rows, chance)}
+
+
+def _open_calls(split: str, data: Path | None) -> Iterator[dict[str, Any]]:
+    passages = {one: (passage for article in _articles(one, split, data, 600) for passage in article)
+                for one in ("en", "zh")}  # fmt: skip
+    return composed.open_rows(passages, split, SEED)
+
+
 def _by_passage(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     """The questions to one passage together."""
     for _passage, group in itertools.groupby(rows, key=lambda row: row["passage"]):
@@ -216,6 +237,20 @@ PROGRAMS: Mapping[str, Program] = {
         (),
         _counts(24_000, 400),
         lambda split, _data: composed.rows(split, SEED),
+    ),
+    "programs/open-calls": Program(
+        "signatures, requests and calls about things that are made up from words of a text, no tool twice",
+        _WIKIPEDIA,
+        tuple(_TEXT.values()),
+        _counts(24_000, 400),
+        _open_calls,
+    ),
+    "programs/cloze": Program(
+        "passages with masked sentences and twisted questions, answered by a span, as conversations",
+        _WIKIPEDIA,
+        tuple(_TEXT.values()),
+        _counts(24_000, 400),
+        _cloze,
     ),
     "programs/asked": Program(
         "questions of people about encyclopedia passages, with quoted answers and refusals, as conversations",

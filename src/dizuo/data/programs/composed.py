@@ -3,6 +3,9 @@
 Over a hundred different tools, where tools.py has fewer with more natural requests: here the right tool is told from
 others with the same verb or about the same thing, and each value from the others by the words beside it. Every fifth
 thing comes in the split `test` only.
+
+`open_rows` makes the things up from words of a text, so that no tool comes twice: which tool is meant, and which value
+goes where, can then only be read.
 """
 
 import json
@@ -12,10 +15,15 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from dizuo.data.programs.reading import Paragraph
+from dizuo.data.programs.recall import names
 from dizuo.data.programs.values import Value, choices, value
 
 _HELD_OUT = 5
 _NO_TOOL = 0.1
+_OFFERED = (0, 0, 1, 1, 2, 3)  # other tools beside the right one
+_OPEN_OFFERED = (0, 1, 2, 2, 3, 3, 4)
+_OPEN_VALUES = ("city", "date", "time", "number", "person", "email", "int:2:900", "minutes", "order", "item")
 _TYPES = {"int": "integer", "minutes": "integer", "thousands": "integer", "number": "number", "rate": "number"}
 _PHRASES = {
     "en": ("with {p} {v}", "with a {p} of {v}", "where the {p} is {v}", "{p}: {v}", "and the {p} is {v}",
@@ -45,11 +53,51 @@ def rows(split: str, seed: int) -> Iterator[dict[str, Any]]:
         n += 1
 
 
-def _row(things: Sequence[Mapping[str, Any]], language: str, chance: random.Random) -> dict[str, Any]:
+def open_rows(passages: Mapping[str, Iterator[Paragraph]], split: str, seed: int) -> Iterator[dict[str, Any]]:
+    """Rows as those of `rows`, about things made up from words of the passages, until these end.
+
+    `passages` are by language: names of tools and parameters are English, what is said of them in the row's language.
+    """
+    n = 0
+    for passage in passages["en"]:
+        chinese = next(passages["zh"], None)
+        if chinese is None:
+            return
+        chance = random.Random(f"{seed}:open:{split}:{n}")  # noqa: S311  # no secret
+        words = [word.lower() for word in names(passage.text, "en", chance) if len(word) > 4]
+        things = _made_up(list(dict.fromkeys(words)), names(chinese.text, "zh", chance), chance)
+        if len(things) < 3:
+            continue
+        language = ("en", "zh")[n % 2]
+        made = _row(things, language, chance, _OPEN_OFFERED)
+        yield {"id": f"open:{split}:{n}", "lang": language, **made}
+        n += 1
+
+
+def _made_up(english: list[str], chinese: list[str], chance: random.Random) -> list[Mapping[str, Any]]:
+    """Up to five things with parameters, each of words of its own; fewer where the words do not reach."""
+    verbs = list(_listing()["verbs"])
+    things: list[Mapping[str, Any]] = []
+    while len(things) < 5:
+        nouns, count = chance.choice((1, 2, 2)), chance.choice((1, 1, 2, 2, 3))
+        if len(english) < nouns + count or len(chinese) < 1 + count:
+            break
+        thing = " ".join(english.pop() for _noun in range(nouns))
+        parameters = [
+            {"name": english.pop(), "zh": chinese.pop(), "values": chance.choice(_OPEN_VALUES), "told": True}
+            for _parameter in range(count)
+        ]
+        things.append({"en": thing, "zh": chinese.pop(), "verbs": chance.sample(verbs, 3), "parameters": parameters})
+    return things
+
+
+def _row(
+    things: Sequence[Mapping[str, Any]], language: str, chance: random.Random, others: Sequence[int] = _OFFERED
+) -> dict[str, Any]:
     thing = chance.choice(things)
     verb = chance.choice(thing["verbs"])
     style = chance.choices(("snake", "camel", "dotted"), (6, 2, 2))[0]
-    pairs = [(thing, verb), *_others(things, thing, verb, chance)]
+    pairs = [(thing, verb), *_others(things, thing, verb, chance, chance.choice(others))]
     offered = [_signature(one, doing, language, style, chance) for one, doing in pairs]
     used = offered[0]
     asked, values = _request(thing, verb, used, language, chance)
@@ -65,15 +113,16 @@ def _row(things: Sequence[Mapping[str, Any]], language: str, chance: random.Rand
 
 
 def _others(
-    things: Sequence[Mapping[str, Any]], thing: Mapping[str, Any], verb: str, chance: random.Random
+    things: Sequence[Mapping[str, Any]], thing: Mapping[str, Any], verb: str, chance: random.Random, count: int
 ) -> list[tuple[Mapping[str, Any], str]]:
-    """Up to three pairs of thing and verb beside the right one: near ones first, then any."""
+    """`count` pairs of thing and verb beside the right one: near ones first, then any."""
     near = [(thing, other) for other in thing["verbs"] if other != verb]
     near += [(one, verb) for one in things if one is not thing and verb in one["verbs"]]
-    far = [(one, chance.choice(one["verbs"])) for one in chance.sample(things, 4) if one is not thing]
+    far = [(one, chance.choice(one["verbs"])) for one in chance.sample(things, min(4, len(things))) if one is not thing]
     chance.shuffle(near)
-    count = chance.choice((0, 0, 1, 1, 2, 3))
-    return [*near[: (count + 1) // 2], *far][:count]
+    chosen = near[: (count + 1) // 2]
+    chosen += [one for one in far if one not in chosen]
+    return chosen[:count]
 
 
 def _signature(thing: Mapping[str, Any], verb: str, language: str, style: str, chance: random.Random) -> dict[str, Any]:
@@ -86,7 +135,8 @@ def _signature(thing: Mapping[str, Any], verb: str, language: str, style: str, c
     properties: dict[str, Any] = {}
     for one in chance.sample(thing["parameters"], len(thing["parameters"])):
         schema: dict[str, Any] = {"type": _TYPES.get(one["values"].split(":")[0], "string")}
-        if chance.random() < 0.8:
+        # The Chinese of a made-up name stands nowhere else.
+        if one.get("told") or chance.random() < 0.8:
             described = one["name"].replace("_", " ") if language == "en" else one["zh"]
             form = chance.choice(("The {p} of the {n}.", "{p}", "The {p}") if language == "en" else ("{n}的{p}", "{p}"))
             schema["description"] = form.format(p=described, n=thing[language])

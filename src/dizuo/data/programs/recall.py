@@ -34,12 +34,12 @@ _MOST_REPEATED = {"en": 260, "zh": 100}  # characters
 
 def table(passage: Paragraph, language: str, chance: random.Random) -> dict[str, Any] | None:
     """Names and values in lines, then a turn for each of some of the names. None for a passage with too few words."""
-    names = _names(passage.text, language, chance)
-    if len(names) < 4:
+    keys = names(passage.text, language, chance)
+    if len(keys) < 4:
         return None
-    words = _names(passage.text, language, chance)
+    words = names(passage.text, language, chance)
     pairs = []
-    for name in names[: chance.randint(4, 9)]:
+    for name in keys[: chance.randint(4, 9)]:
         held = chance.choice(words) if chance.random() < 0.5 else value(chance.choice(_VALUES), language, chance).text
         pairs.append((name, held))
     joint = chance.choice((": ", " - ", " = ", "\t", " | ") if language == "en" else ("：", " - ", "=", "\t", " | "))
@@ -60,7 +60,7 @@ def sentence(passage: Paragraph, language: str, chance: random.Random) -> dict[s
         return None
     turns: list[dict[str, Any]] = []
     for n, one in enumerate(chance.sample(found, 2)):
-        words = _names(one, language, chance)[: chance.randint(2, 4)]
+        words = names(one, language, chance)[: chance.randint(2, 4)]
         if not words:
             return None
         told = (", " if language == "en" else "、").join(words)
@@ -73,12 +73,12 @@ def repeat(passage: Paragraph, language: str, chance: random.Random) -> dict[str
     """A stretch of the passage, or its words in a random order, once more."""
     text = passage.text[: chance.randint(30, _MOST_REPEATED[language])]
     if chance.random() < 0.5:
-        text = (" " if language == "en" else "").join(_names(text, language, chance)) or text
+        text = (" " if language == "en" else "").join(names(text, language, chance)) or text
     asked = chance.choice(_ASK_REPEAT[language]).format(text=text)
     return {"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": text}], "tools": []}
 
 
-def _names(text: str, language: str, chance: random.Random) -> list[str]:
+def names(text: str, language: str, chance: random.Random) -> list[str]:
     """Different words of the text, or pieces of two to four Chinese characters, in a random order."""
     if language == "en":
         found = _WORD.findall(text)
