@@ -33,6 +33,7 @@ _SILENT = 0.25
 # Questions to one passage in a conversation: each answer then costs its question only. Fewer of them are silent than
 # those of a reader, which says beside each span how sure it is: a small chat model refused nearly everything.
 _PER_PASSAGE, _REFUSED = 6, 0.15
+_ROUNDS = 4  # in which people's questions, which are few, come in other orders
 # Of the conversations in the form of `dizuo ask`, whose rules take more tokens than a passage.
 _PRODUCT = 0.15
 # Passages of a reader that is pretrained are short: a window then costs half, and twice as many are seen in the time.
@@ -147,28 +148,28 @@ def _by_passage(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]
 
 
 def _asked(split: str, data: Path | None) -> Iterator[dict[str, Any]]:
-    """Questions of people about encyclopedia passages: those to one passage together, then each as `dizuo ask` puts it.
-
-    `test` are the passages that evals/reading.py scores."""
+    """Questions of people about encyclopedia passages: those to one passage together, in `train` several times in
+    other orders and forms; some also as `dizuo ask` puts them. `test` are the passages that evals/reading.py scores."""
     others: list[dict[str, Any]] = []
-    for name in PARTS:
+    for round_, name in itertools.product(range(_ROUNDS if split == "train" else 1), PARTS):
         language = "en" if name.endswith("_en") else "zh"
-        chance = random.Random(f"{SEED}:asked:{name}:{split}")  # noqa: S311  # no secret
+        chance = random.Random(f"{SEED}:asked:{name}:{split}:{round_}")  # noqa: S311  # no secret
         found = ({**row, "lang": language} for row in read_reading(name, split, data))
         for n, rows in enumerate(_by_passage(found)):
-            chance.shuffle(rows)
+            named = f"asked:{name}:{split}:{round_}:{n}"
             # SQuAD's half without an answer would teach to refuse: as many stay as a third of the others.
             answered = [row for row in rows if row["answers"]]
-            kept = answered + [row for row in rows if not row["answers"]][: -(-len(answered) // 3)]
+            silent = [row for row in rows if not row["answers"]]
+            kept = answered + chance.sample(silent, min(len(silent), -(-len(answered) // 3)))
             chance.shuffle(kept)
             for first in range(0, len(kept), _PER_PASSAGE):
                 made = grounded.short(kept[first : first + _PER_PASSAGE], chance)
-                yield {"id": f"asked:{name}:{split}:{n}:{first}", "lang": language, **made}
+                yield {"id": f"{named}:{first}", "lang": language, **made}
             if chance.random() >= _PRODUCT or not kept:
                 continue
             row = kept[0]
             near = chance.sample(others, min(len(others), chance.choice((0, 0, 1))))
-            yield {"id": f"asked:{name}:{split}:{n}", "lang": language, **grounded.product(row, near, chance)}
+            yield {"id": named, "lang": language, **grounded.product(row, near, chance)}
             others = [row, *others[:5]]
 
 
