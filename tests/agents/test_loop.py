@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections.abc import Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from dizuo.agents.plan import update_plan
 from dizuo.agents.policy import Policy, Rule
 from dizuo.agents.state import SAME_CALLS, State
 from dizuo.agents.steps import ApprovalGiven, PlanItem, Steered, ToolEnded
-from dizuo.core.errors import ModelDown
+from dizuo.core.errors import BudgetSpent, DizuoError, ModelBusy, ModelDown, TooMany
 from dizuo.core.messages import Message, ToolCall
 from dizuo.core.tools import Tool, ToolContext, ToolResult, tool
 from tests.agents.scripts import ByTurn, call, driven, end_of, loop_of, started
@@ -125,6 +126,41 @@ def test_a_model_that_fails_ends_the_run_with_what_there_is() -> None:
 
 
 # --- people ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "full",
+    [
+        TooMany("You may make {limit} requests a minute. There is room again in {seconds} s.", limit=1, seconds=0),
+        ModelBusy("The provider takes no more.", retry_after_s=0.05),
+    ],
+)
+def test_a_limit_by_the_minute_is_waited_for(full: DizuoError) -> None:
+    refusals = [full, full]
+
+    def reply(_messages: Sequence[Message]) -> str:
+        if refusals:
+            raise refusals.pop()
+        return "Done."
+
+    end = end_of(run(ByTurn(reply), []))
+    assert (end.reason, end.text) == ("done", "Done.")
+
+
+@pytest.mark.parametrize(
+    ("full", "reason"),
+    [
+        (TooMany("There is room again in {seconds} s.", seconds=5000), "failed"),
+        (BudgetSpent("The budget is spent.", seconds=1), "failed"),
+        (ModelBusy("The provider takes no more."), "failed"),
+        (TooMany("There is room again in {seconds} s.", seconds=60), "budget"),
+    ],
+)
+def test_what_has_no_room_again_in_the_time_of_the_run_ends_it(full: DizuoError, reason: str) -> None:
+    def reply(_messages: Sequence[Message]) -> str:
+        raise full
+
+    assert end_of(run(ByTurn(reply), [], seconds=30)).reason == reason
 
 
 def test_a_call_with_effects_waits_for_a_person() -> None:

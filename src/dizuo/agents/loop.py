@@ -27,7 +27,7 @@ from dizuo.agents.steps import (
     ToolEnded,
     ToolStarted,
 )
-from dizuo.core.errors import DizuoError
+from dizuo.core.errors import BudgetSpent, DizuoError, ModelBusy, TooMany
 from dizuo.core.events import Done, Failed, TextDelta, ToolCalled, UsageReported
 from dizuo.core.messages import ToolCall, Usage
 from dizuo.core.protocols import ChatModel
@@ -35,6 +35,7 @@ from dizuo.core.tools import Tool, ToolContext, ToolResult, unescaped
 
 ASK_USER = "ask_user"
 CONTEXT_TOKENS = 24_000  # that the model reads at most
+_MOST_PAUSE_S = 120.0  # that it waits for room within a limit; what takes longer ends the run
 
 Price = Callable[[str, Usage], float]
 
@@ -91,22 +92,30 @@ class Loop:
         options: dict[str, Any] = {"tools": self._described} if self._described else {}
         head = 2 + len(state.started.earlier if state.started else ())
         messages = compacted(state.messages(), state.plan, self._context_tokens, head)
-        try:
-            async with aclosing(self._model.stream(messages, **options)) as events:  # type: ignore[type-var]
-                async for event in events:
-                    match event:
-                        case TextDelta(text=more):
-                            text += more
-                        case ToolCalled(call=call):
-                            calls.append(call)
-                        case UsageReported(usage=reported):
-                            usage = reported
-                        case Failed(message=message):
-                            return Ended(reason="failed", text=state.answer, detail=message)
-                        case Done():
-                            break
-        except DizuoError as error:
-            return Ended(reason="failed", text=state.answer, detail=str(error))
+        while True:
+            try:
+                async with aclosing(self._model.stream(messages, **options)) as events:  # type: ignore[type-var]
+                    async for event in events:
+                        match event:
+                            case TextDelta(text=more):
+                                text += more
+                            case ToolCalled(call=call):
+                                calls.append(call)
+                            case UsageReported(usage=reported):
+                                usage = reported
+                            case Failed(message=message):
+                                return Ended(reason="failed", text=state.answer, detail=message)
+                            case Done():
+                                break
+                break
+            except DizuoError as error:
+                pause_s = _room_in_s(error)
+                if pause_s is None or text or calls:
+                    return Ended(reason="failed", text=state.answer, detail=str(error))
+                used_s = state.seconds + time.perf_counter() - began
+                if used_s + pause_s >= state.budget.seconds:
+                    return Ended(reason="budget", text=state.answer, detail="seconds")
+                await asyncio.sleep(pause_s)
         return ModelCalled(
             text=text,
             calls=tuple(_distinct(calls, state.number)),
@@ -204,6 +213,14 @@ class Loop:
         hours = state.started.answer_hours if state.started else 0.0
         until = expiry(hours)
         return ApprovalAsked(call_id=call.id, name=call.name, arguments=call.arguments, why=why, expires_at=until)
+
+
+def _room_in_s(error: DizuoError) -> float | None:
+    """How long to wait until a limit by the minute has room again, or a provider takes more; None: no use to wait."""
+    if isinstance(error, BudgetSpent) or not isinstance(error, TooMany | ModelBusy):
+        return None
+    said = error.params.get("seconds" if isinstance(error, TooMany) else "retry_after_s")
+    return max(float(said), 0.1) if isinstance(said, int | float) and said <= _MOST_PAUSE_S else None
 
 
 def _told(call: ToolCall, text: str, *, failed: bool = False) -> ToolEnded:

@@ -117,6 +117,7 @@ class Runs:
         tools: Sequence[str] = (),
         answer_hours: float | None = None,
         for_others: bool = False,
+        remembers: bool = True,
         app: str = "",
         instructions: str = "",
         earlier: Sequence[Message] = (),
@@ -125,7 +126,8 @@ class Runs:
         """Accepts a goal; when this returns the run is safe, and some worker will advance it. `tools`: names in the
         toolbox that it may use, besides those that every agent has. `answer_hours`: how long its questions wait for
         people; 0 for ever, None as is usual here. `for_others`: an agent of others asks; the run neither reads nor
-        leaves memories, and what reaches beyond it is asked about whatever a rule allows. `app`: the app that it is a
+        leaves memories, and what reaches beyond it is asked about whatever a rule allows. Without `remembers` it only
+        does without memories. `app`: the app that it is a
         run of, with its own `instructions`; `earlier`: the conversation before the goal. `hold`: it rests until it is
         resumed, such as for files that it is to be given first.
 
@@ -142,7 +144,7 @@ class Runs:
         hours = min(MOST_HOURS, self._answer_hours if answer_hours is None else answer_hours)
         told = for_others or any(one.role == "assistant" for one in earlier)  # answers may quote text of others
         more = {"answer_hours": hours, "earlier": tuple(earlier), "told_by_others": told}
-        started = self._started(goal, setup, None if for_others else user_id).model_copy(update=more)
+        started = self._started(goal, setup, user_id if remembers and not for_others else None).model_copy(update=more)
         for name in started.apps:
             self._equipment.app(name, model, knowledge)
         trace = traces.current.get()

@@ -137,6 +137,7 @@ class SignedInRoute(StrictRoute):
             trace.user_id = caller.user.id
             if caller.key is not None:
                 trace.key_id, trace.models = caller.key.id, caller.key.models
+                trace.memories = caller.key.may("read")
                 trace.cache = "off" if caller.key.uncached else trace.cache
 
 

@@ -50,7 +50,7 @@ class Launcher:
         """Accepts a goal, of an app where one is named. What is named besides takes the place of what the app has: the
         model, the knowledge base, the tools, each part of the budget that is set. Rules of `policy` come before the
         app's, and allow nothing that these deny. `for_others`: an agent of others asks. `hold`: it rests
-        until it is resumed.
+        until it is resumed. A key that may not read what is remembered of its user starts runs without memory.
 
         Raises what `Runs.start` and `Apps.get` raise, NotAllowed for a key that may not ask the app or the model,
         TooMany where a limit is reached, and UserError where no model is set or the app needs a knowledge base that is
@@ -77,6 +77,7 @@ class Launcher:
         if setup.app:
             traces.belongs_to(called(setup.app))
         self._check_limits()
+        trace = traces.current.get()
         return self._runs().start(
             goal,
             setup.model,
@@ -87,6 +88,7 @@ class Launcher:
             tools=setup.tools,
             answer_hours=answer_hours,
             for_others=for_others,
+            remembers=trace is None or trace.memories,
             app=setup.app,
             instructions=setup.instructions,
             earlier=earlier,

@@ -66,6 +66,7 @@ class Trace:
     key_id: int | None = None
     app: str = ""  # the app or knowledge base that the request is for
     models: tuple[str, ...] | None = None  # patterns of the models that its key may ask; None: all
+    memories: bool = True  # whether its key may reach what is remembered of the user
     headers: dict[str, str] = field(default_factory=dict)  # what the answer says of limits
     cache: Literal["use", "refresh", "off"] = "use"  # refresh: do not look, but keep
     private: bool = False  # neither answers nor texts are kept
