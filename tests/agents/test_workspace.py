@@ -56,6 +56,19 @@ def test_files_are_taken_in_with_their_folders_and_none_is_replaced(folder: Work
     assert folder.path("b.txt").read_bytes() == b"b"
 
 
+def test_all_files_of_another_folder_are_copied_but_links(folder: Workspace, tmp_path: Path) -> None:
+    put(folder, a__txt="a", b__csv="x\n1\n")
+    folder.make_folder("deep/er")
+    folder.write("deep/er/c.txt", "c")
+    (folder.folder / "link.txt").symlink_to(tmp_path / "outside.txt")
+    copy = Workspace(tmp_path / "copy")
+    copy.take_all(folder)
+    assert paths(copy) == ["a.txt", "b.csv", "deep/er/c.txt"]
+    folder.write("a.txt", "changed")
+    assert copy.path("a.txt").read_text() == "a"
+    Workspace(tmp_path / "empty").take_all(Workspace(tmp_path / "never-made"))
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -33,16 +33,19 @@ def test_a_goal_is_worked_on_and_its_steps_come_as_events(agent: httpx.Client) -
     assert events[-1][0] == "run"
     assert events[-1][1]["status"] == "waiting"
 
+    given = [("files", ("notes.txt", b"a note"))]
+    assert agent.post(f"/api/runs/{run['id']}/files", files=given).status_code == 202
     [asked] = agent.get(f"/api/runs/{run['id']}").json()["waiting"]
     answer = {"call_id": asked["call_id"], "decision": "approve", "reason": "Yes."}
     assert agent.post(f"/api/runs/{run['id']}/answer", json=answer).json()["status"] == "active"
-    events = events_of(agent, "GET", f"/api/runs/{run['id']}/events?after=5")
+    events = events_of(agent, "GET", f"/api/runs/{run['id']}/events?after=6")
     assert [data["kind"] for name, data in events if name == "step"] == ["answered", "tool", "model", "ended"]
     assert events[-1][1]["reason"] == "done"
     assert agent.post(f"/api/runs/{run['id']}/answer", json=answer).status_code == 409
 
     fork = agent.post(f"/api/runs/{run['id']}/fork", json={"step": 3, "text": "Again."}).json()
     assert fork["forked_from"] == run["id"]
+    assert agent.get(f"/api/runs/{fork['id']}/files/notes.txt").text == "a note"
     listed = [one["id"] for one in agent.get("/api/runs").json()["runs"]]
     assert listed[:2] == [fork["id"], run["id"]]
     assert agent.post(f"/api/runs/{fork['id']}/cancel").json()["status"] == "ended"

@@ -104,6 +104,14 @@ class RunFiles:
             raise
         return self._runs.resume(run_id, user_id)
 
+    def fork(self, run_id: str, step: int | None = None, text: str = "", user_id: int | None = None) -> Run:
+        """A new run out of the first steps of one, as `Runs.fork` makes it, with a copy of the files as they are now.
+
+        Raises what `Runs.fork` raises, and NotFound where a link stands in the place of the folder.
+        """
+        there = self._of(run_id, user_id)
+        return self._runs.fork(run_id, step, text, user_id, lambda new: self.workspace(new).take_all(there))
+
     def _of(self, run_id: str, user_id: int | None) -> Workspace:
         return self.workspace(self._runs.get(run_id, user_id).id)
 

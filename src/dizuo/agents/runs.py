@@ -339,9 +339,17 @@ class Runs:
             self.advance_soon(one, row.user_id)
         return self.get(run_id)
 
-    def fork(self, run_id: str, step: int | None = None, text: str = "", user_id: int | None = None) -> Run:
+    def fork(
+        self,
+        run_id: str,
+        step: int | None = None,
+        text: str = "",
+        user_id: int | None = None,
+        prepare: Callable[[str], None] = lambda _new: None,
+    ) -> Run:
         """A new run that shares the first `step` steps (all but the end, if not said), and goes on from there with
-        `text`. Raises NotFound, and UserError for a step that there is not.
+        `text`. `prepare` is given its id before it begins (`RunFiles.fork` brings the files there). Raises NotFound,
+        UserError for a step that there is not, and what `prepare` raises.
         """
         row = find_row(self._database, run_id, user_id)
         steps = [one for one in self.steps(run_id) if not isinstance(one, Ended)]
@@ -355,7 +363,9 @@ class Runs:
         shared += [Steered(text=text)] if text.strip() else []
         policy = Policy.model_validate(row.policy)
         own = {"user_id": row.user_id, "knowledge": row.knowledge, "key_id": row.key_id, "forked_from": run_id}
-        new = self._insert(_new_id(), own, policy, shared)
+        new = _new_id()
+        prepare(new)
+        self._insert(new, own, policy, shared)
         self.advance_soon(new, row.user_id)
         return self.get(new)
 

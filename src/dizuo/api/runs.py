@@ -161,7 +161,7 @@ def cancel_run(run_id: RunId, house: TheHouse, user: TheUser) -> Run:
 @routes.post("/{run_id}/fork", status_code=201)
 def fork_run(run_id: RunId, how: Forked, house: TheHouse, user: TheUser) -> Run:
     """A new run that shares the first steps, and goes on from there."""
-    return house.runs.fork(run_id, how.step, how.text, user.id)
+    return house.run_files.fork(run_id, how.step, how.text, user.id)
 
 
 @routes.get(

@@ -284,7 +284,7 @@ def fork(
     text: Annotated[str, typer.Option("--say", metavar="TEXT", help=_("What to say to the new one."))] = "",
 ) -> None:
     with terminal.house() as house:
-        made = house.runs.fork(run, step, text)
+        made = house.run_files.fork(run, step, text)
         run_view.follow(terminal, house, made.id)
 
 

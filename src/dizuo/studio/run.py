@@ -309,5 +309,5 @@ class _RunPage:
 
     async def _fork_it(self, text: str = "") -> None:
         page = self.page
-        made = await asyncio.to_thread(page.house.runs.fork, self.run.id, self._fork_from, text, page.user.id)
+        made = await asyncio.to_thread(page.house.run_files.fork, self.run.id, self._fork_from, text, page.user.id)
         page.run("studio.go", f"/runs/{made.id}")
