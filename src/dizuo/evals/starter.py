@@ -4,8 +4,10 @@
 
     reading      the passage and the question in the form of programs/grounded; EM and F1 as in evals/reading.py
     tool calls   programs/tool-calls, `test` (tools that were never trained on), and BFCL's simple and multiple calls;
-                 whether it calls at all is its own choice, what it then writes is held to the tools' schemas
+                 whether it calls at all is its own choice; what it writes when it must is held to the tools' schemas,
+                 and beside that left free
     text         bits per byte of the held-out text
+    trivial      the sentence of the passage that shares the most words with the question; the first tool on offer
 
 `--beside` is a model to compare with, such as the same size untrained. With `--keep` the catalogue of models and the
 form of runs tell how well a model calls tools.
@@ -53,6 +55,8 @@ class Calls:
     decided: float  # called where a call is right, and did not where none is
     name: float  # of those where a call is right: the right tool, when it must call
     exact: float  # … and every argument
+    free_name: float  # the right tool where nothing holds it to the schemas, nor to calling at all
+    free_exact: float  # … and every argument
     first_tool: float  # the share whose right tool is the first on offer: what choosing blindly gives
 
 
@@ -83,6 +87,21 @@ def reading(engine: "TextEngine", rows: Sequence[Mapping[str, Any]]) -> Scores:
     return score(read, 0.5)
 
 
+def nearest_sentences(rows: Sequence[Mapping[str, Any]]) -> Scores:
+    """What quoting the sentence that shares the most words (Chinese: pairs of characters) with the question gives."""
+    from dizuo.data.programs.questions import sentences
+    from dizuo.knowledge.analyze import terms
+
+    read = []
+    for row in rows:
+        asked = set(terms(row["question"]))
+        passage = row["passage"]
+        near = max((passage[start:end] for start, end in sentences(passage)), key=lambda one: len(asked & set(terms(one))),
+                   default=passage)  # fmt: skip
+        read.append(Read(near, 1.0, tuple(one["text"] for one in row["answers"])))
+    return score(read, 0.5)
+
+
 # --- tool calls -------------------------------------------------------------------------------------------------
 
 
@@ -93,7 +112,7 @@ def tool_calls(engine: "TextEngine", asked: Sequence[Asked]) -> Calls:
     mark = engine.tokenizer.token_to_id("<tool_call>")
     if mark is None:
         raise UserError("The tokenizer has no token {mark}: it was not made for conversations.", mark="<tool_call>")
-    first = SamplingOptions(max_tokens=1, temperature=0)
+    free = SamplingOptions(max_tokens=_CALL_TOKENS, temperature=0)
     running = []
     for one in asked:
         prompt = engine.apply_chat_template(one.messages, one.tools)
@@ -101,25 +120,33 @@ def tool_calls(engine: "TextEngine", asked: Sequence[Asked]) -> Calls:
         if room < _CALL_TOKENS:  # a list of tools longer than the model reads: nothing is called
             running.append(None)
             continue
-        begun = engine.generate(prompt, first)
+        begun = engine.generate(prompt, free)
         options = SamplingOptions(max_tokens=_CALL_TOKENS, temperature=0, json_schema=call_schema(one.tools))
         running.append((begun, engine.generate([*prompt, mark], options) if one.name else None))
     decided, named, exact = [], [], []
+    free_named, free_exact = [], []
     for one, started in zip(asked, running, strict=True):
         if started is None:
             decided.append(one.name is None)
             named += [False] if one.name else []
             exact += [False] if one.name else []
+            free_named += [False] if one.name else []
+            free_exact += [False] if one.name else []
             continue
         begun, call = started
-        calls = begun.wait().token_ids[:1] == (mark,)
-        decided.append(calls == (one.name is not None))
+        ids = begun.wait().token_ids
+        decided.append((ids[:1] == (mark,)) == (one.name is not None))
         if call is not None:
-            said = _parsed(call.wait().text)
-            named.append(said.get("name") == one.name)
-            exact.append(named[-1] and _right(said.get("arguments") or {}, one.accepted))
+            for said, names, exacts in (
+                (_parsed(call.wait().text), named, exact),
+                (_called(engine, ids, mark), free_named, free_exact),
+            ):
+                names.append(said.get("name") == one.name)
+                exacts.append(names[-1] and _right(said.get("arguments") or {}, one.accepted))
     blind = [one.tools[0]["function"]["name"] == one.name for one in asked if one.name]
-    return Calls(len(asked), _mean(decided), _mean(named), _mean(exact), _mean(blind))
+    return Calls(
+        len(asked), _mean(decided), _mean(named), _mean(exact), _mean(free_named), _mean(free_exact), _mean(blind)
+    )
 
 
 def call_schema(tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -178,11 +205,15 @@ def _schema(theirs: Any) -> Any:
     return [_schema(one) for one in theirs] if isinstance(theirs, list) else theirs
 
 
-def _right(said: Mapping[str, Any], accepted: Mapping[str, Sequence[Any]]) -> bool:
+def _right(said: Any, accepted: Mapping[str, Sequence[Any]]) -> bool:
     """Each argument is one of the values that are right; one that may be missing has "" among them."""
-    return set(said) <= set(accepted) and all(
-        any(_same(said[name], one) for one in values) if name in said else "" in values
-        for name, values in accepted.items()
+    return (
+        isinstance(said, Mapping)
+        and set(said) <= set(accepted)
+        and all(
+            any(_same(said[name], one) for one in values) if name in said else "" in values
+            for name, values in accepted.items()
+        )
     )
 
 
@@ -190,6 +221,15 @@ def _same(a: Any, b: Any) -> bool:
     if isinstance(a, str) and isinstance(b, str):
         return a.strip().lower() == b.strip().lower()
     return a == b
+
+
+def _called(engine: "TextEngine", ids: Sequence[int], mark: int) -> dict[str, Any]:
+    """The call that an answer begins with, or nothing."""
+    if not ids or ids[0] != mark:
+        return {}
+    end = engine.tokenizer.token_to_id("</tool_call>")
+    kept = list(ids[1 : ids.index(end)] if end in ids else ids[1:])
+    return _parsed(engine.tokenizer.decode(kept))
 
 
 def _parsed(text: str) -> dict[str, Any]:
@@ -226,11 +266,12 @@ def measure(folder: Path, data: Path, every: int) -> dict[str, Any]:
     from dizuo.data.reading import read_reading
     from dizuo.inference.engine import TextEngine
 
+    asked = {name: list(read_reading(name, "test", data))[::every] for name in ("squad_v2_en", "cmrc2018_zh")}
     engine = TextEngine(folder)
     try:
         return {
-            **{f"reading {name}": asdict(reading(engine, list(read_reading(name, "test", data))[::every]))
-               for name in ("squad_v2_en", "cmrc2018_zh")},
+            **{f"reading {name}": asdict(reading(engine, rows)) for name, rows in asked.items()},
+            **{f"trivial reading {name}": asdict(nearest_sentences(rows)) for name, rows in asked.items()},
             "calls of new tools": asdict(tool_calls(engine, own_calls(400)[::every])),
             "calls BFCL": asdict(tool_calls(engine, bfcl_calls(data, every))),
             "bits per byte": {name: bits_per_byte(engine, list(held_out_texts(name, data, 24))) for name in _TEXTS},

@@ -56,14 +56,17 @@ def made(folder: LocalFolder) -> Note:
     return Note(template="{parameters} parameters ({architecture}), from the folder of models.", params=what)
 
 
-def measured_calls(folder: LocalFolder) -> tuple[float, float, int] | None:
+def measured_calls(folder: LocalFolder) -> tuple[float, float, float, int] | None:
     """How often it picks the right tool, how often with every argument right (shares, with a call held to the tools'
-    schemas), and of how many calls; where its scores tell that: `python -m dizuo.evals.starter --keep`."""
+    schemas), how often that where it writes freely, and of how many calls; where its scores tell that:
+    `python -m dizuo.evals.starter --keep`."""
     scores = folder.provenance.get("scores")
     calls = scores.get("calls BFCL") if isinstance(scores, dict) else None
     if not isinstance(calls, dict):
         return None
-    name, exact, n = (calls.get(key) for key in ("name", "exact", "n"))
-    if not (isinstance(n, int) and all(isinstance(one, int | float) and 0 <= one <= 1 for one in (name, exact))):
+    n = calls.get("n")
+    shares = [calls.get(key) for key in ("name", "exact", "free_exact")]
+    if not (isinstance(n, int) and all(isinstance(one, int | float) and 0 <= one <= 1 for one in shares)):
         return None
-    return float(name), float(exact), n  # type: ignore[arg-type]
+    name, exact, free = (float(one) for one in shares if one is not None)
+    return name, exact, free, n

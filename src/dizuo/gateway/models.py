@@ -351,11 +351,17 @@ class Models:
             problem=folder.problem,
         )
         if (calls := measured_calls(folder)) is not None:
-            name, exact, n = calls
+            name, exact, free, n = calls
             told = Note(
                 template="{what} Of {n} calls of tools (BFCL) it picks the right tool in {name} and gets every "
-                "argument right in {exact}.",
-                params={"what": info.note, "n": n, "name": f"{name:.0%}", "exact": f"{exact:.0%}"},
+                "argument right in {exact} (written freely: {free}).",
+                params={
+                    "what": info.note,
+                    "n": n,
+                    "name": f"{name:.0%}",
+                    "exact": f"{exact:.0%}",
+                    "free": f"{free:.0%}",
+                },
             )
             info = info.model_copy(update={"note": told})
         if not info.small:
