@@ -94,10 +94,9 @@ def nearest_sentences(rows: Sequence[Mapping[str, Any]]) -> Scores:
 
     read = []
     for row in rows:
-        asked = set(terms(row["question"]))
-        passage = row["passage"]
-        near = max((passage[start:end] for start, end in sentences(passage)), key=lambda one: len(asked & set(terms(one))),
-                   default=passage)  # fmt: skip
+        asked, passage = set(terms(row["question"])), row["passage"]
+        said = [passage[start:end] for start, end in sentences(passage)] or [passage]
+        near = max(said, key=lambda one: len(asked & set(terms(one))))
         read.append(Read(near, 1.0, tuple(one["text"] for one in row["answers"])))
     return score(read, 0.5)
 
