@@ -127,6 +127,30 @@ def test_a_job_in_a_lane_of_its_own_holds_up_no_other(jobs: Jobs, database: Data
     assert [finish(jobs, one).status for one in (first, second)] == ["done", "done"]
 
 
+def test_of_several_lanes_a_job_takes_the_one_of_its_subject_or_the_emptiest(jobs: Jobs, database: Database) -> None:
+    kinds = ("run.0", "run.1", "run.2")
+    let_go = threading.Event()
+    seen: list[str] = []
+
+    def body(context: JobContext, _k: int) -> None:
+        seen.append(context.subject)
+        assert context.subject != "long" or let_go.wait(30)
+
+    for kind in kinds:
+        jobs.register(kind, finishing(database, body), lane=kind)
+    submitted = [jobs.submit(kinds, subject=one, args={}, items=items(1)) for one in ("long", "b", "c", "long", "d")]
+    assert [one.kind for one in submitted] == ["run.0", "run.1", "run.2", "run.0", "run.1"]
+    jobs.start()
+    wait_for(lambda: {"long", "b", "c", "d"} <= set(seen))
+    assert seen.count("long") == 1, "a subject has one job in hand at a time"
+    for one in (submitted[1], submitted[2], submitted[4]):
+        finish(jobs, one)
+    later = [jobs.submit(kinds, subject=one, args={}, items=items(1)) for one in ("e", "f")]
+    assert [one.kind for one in later] == ["run.1", "run.2"], "those before are over"
+    let_go.set()
+    assert {finish(jobs, one).status for one in (*submitted, *later)} == {"done"}
+
+
 def test_lists_are_newest_first_and_filtered(jobs: Jobs) -> None:
     first, second, third = submit(jobs, 1), submit(jobs, 1, "other"), submit(jobs, 1)
     jobs.cancel(first.id)

@@ -11,7 +11,7 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -221,16 +221,21 @@ class Jobs:
 
     def submit(
         self,
-        kind: str,
+        kind: str | Sequence[str],
         *,
         subject: str,
         args: Mapping[str, Any],
         items: Sequence[tuple[str, Mapping[str, Any]]],
         user_id: int | None = None,
     ) -> Job:
-        """Accepts a job with its items, as (source, args). When this returns it is safe, and some worker will do it."""
+        """Accepts a job with its items, as (source, args). When this returns it is safe, and some worker will do it.
+
+        Of several kinds, which do the same in lanes of their own, it gets that of the other jobs about its subject,
+        so that these come one after the other; where there are none, the one with the fewest jobs.
+        """
         job_id = secrets.token_hex(8)
         with self._database.write() as connection:
+            kind = kind if isinstance(kind, str) else _least_busy(connection, kind, subject)
             connection.execute(
                 _jobs.insert().values(
                     id=job_id,
@@ -443,6 +448,17 @@ class Jobs:
 
 
 # --- rows -----------------------------------------------------------------------------------------------------
+
+
+def _least_busy(connection: sa.Connection, kinds: Sequence[str], subject: str) -> str:
+    """The kind of a job about the subject that is not over; else that with the fewest such jobs."""
+    if connection.dialect.name == "postgresql":  # SQLite has one writer at a time
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(4715003)"))
+    active = _jobs.c.kind.in_(kinds) & _jobs.c.status.in_(_ACTIVE)
+    found = connection.execute(sa.select(_jobs.c.kind, _jobs.c.subject).where(active)).all()
+    same = next((row.kind for row in found if row.subject == subject), None)
+    counts = Counter(row.kind for row in found)
+    return same or min(kinds, key=lambda kind: counts[kind])
 
 
 def _begin(connection: sa.Connection, id: str) -> sa.Row[Any] | None:
