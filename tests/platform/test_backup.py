@@ -144,6 +144,19 @@ def head_of(members: dict[str, bytes], **changes: Any) -> None:
     members["head.json"] = json.dumps({**json.loads(members["head.json"]), **changes}).encode()
 
 
+def lies(members: dict[str, bytes], path: str) -> None:
+    """Says that the stored file is one of a run, too, at that path."""
+    files = {name: members.pop(name) for name in list(members) if name.startswith("files/")}
+    row = ["runs", path, next(iter(files)).removeprefix("files/")]
+    members["tables/_files/000001.jsonl"] = json.dumps(row).encode() + b"\n"
+    members.update(files)
+
+
+def files_of_runs(instance: Instance) -> dict[str, bytes]:
+    folder = instance.home / "runs"
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 # --- everything comes back ----------------------------------------------------------------------------------------
 
 
@@ -392,7 +405,10 @@ def test_what_is_no_backup_is_refused(on_sqlite: Instance, tmp_path: Path, write
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (lambda m: head_of(m, format=2), "backup format 2"),
+        (lambda m: head_of(m, format=3), "backup format 3"),
+        (lambda m: lies(m, "../runs/x"), "leads out"),
+        (lambda m: lies(m, "/etc/x"), "leads out"),
+        (lambda m: lies(m, ""), "leads out"),
         (lambda m: head_of(m, format="x"), "damaged"),
         (lambda m: head_of(m, revision="0999"), "newer Dizuo"),
         (lambda m: head_of(m, revision="../../x"), "damaged"),
@@ -471,6 +487,52 @@ def test_nothing_is_replaced_under_a_job_that_runs(instance: Instance, tmp_path:
     assert instance.rows(schema.jobs)[0]["status"] == "running"
     instance.restore(tmp_path / "all.dizuo")  # the worker is dead: there is nobody to disturb
     assert instance.rows(schema.jobs)[0]["status"] == "done"
+
+
+# --- files of runs ------------------------------------------------------------------------------------------------
+
+
+def test_files_of_runs_come_back_and_what_took_their_place_can_too(instance: Instance, tmp_path: Path) -> None:
+    first, second = instance.home / "runs" / "run_1", instance.home / "runs" / "run_2" / "报告"
+    for folder in (first, second):
+        folder.mkdir(parents=True)
+    (first / "table.csv").write_bytes(b"a,b\n")
+    (first / "same.csv").write_bytes(b"a,b\n")
+    (second / "图.svg").write_bytes(b"<svg/>")
+    (first / "link").symlink_to(tmp_path)
+    before = files_of_runs(instance)
+    info = instance.backup(tmp_path / "all.dizuo")
+    assert (info.files, info.rows["_files"]) == (2, 3)
+    (first / "table.csv").write_bytes(b"changed")
+    (first / "new.txt").write_bytes(b"new")
+    changed = files_of_runs(instance)
+    instance.restore(tmp_path / "all.dizuo")
+    assert files_of_runs(instance) == before
+    assert not (first / "link").is_symlink()
+    [taken] = snapshots(instance.home)
+    instance.restore(taken.file)
+    assert files_of_runs(instance) == changed
+    assert (first / "link").is_symlink(), "what was put aside comes back as it was"
+
+
+def test_a_restore_that_fails_leaves_the_files_of_runs(on_sqlite: Instance, kept: Path) -> None:
+    (on_sqlite.home / "runs" / "run_1").mkdir(parents=True)
+    (on_sqlite.home / "runs" / "run_1" / "a.txt").write_bytes(b"a")
+    with pytest.raises(UserError, match="could not be restored"):
+        on_sqlite.restore(rewritten(kept, lambda m: m.update({"tables/vectors/000001.jsonl": b'["x",1,"m","AA"]\n'})))
+    assert files_of_runs(on_sqlite) == {"run_1/a.txt": b"a"}
+    assert not [path for path in (on_sqlite.home / "snapshots").iterdir() if path.name.startswith(".")]
+
+
+def test_a_backup_from_before_there_were_files_of_runs_leaves_them_alone(on_sqlite: Instance, kept: Path) -> None:
+    def older(members: dict[str, bytes]) -> None:
+        tables = json.loads(members["head.json"])["tables"]
+        head_of(members, format=1, tables={name: columns for name, columns in tables.items() if name != "_files"})
+
+    (on_sqlite.home / "runs").mkdir()
+    (on_sqlite.home / "runs" / "a.txt").write_bytes(b"a")
+    on_sqlite.restore(rewritten(kept, older))
+    assert files_of_runs(on_sqlite) == {"a.txt": b"a"}
 
 
 # --- snapshots ----------------------------------------------------------------------------------------------------

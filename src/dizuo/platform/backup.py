@@ -1,8 +1,9 @@
 """Backups, and the snapshots that are made before anything replaces or changes the whole state.
 
-A backup holds every row of ours and every stored file, in a form that either database takes. Left out are what
-can be made again (the keyword index), what must not come back (sessions, one-time links) and DBOS' own tables: our
-rows say which jobs are not over, and the worker begins those anew (docs/adr/0003).
+A backup holds every row of ours, every stored file and the files of runs, in a form that either database takes. Left
+out are what can be made again (the keyword index), what must not come back (sessions, one-time links), models and
+trainings, and DBOS' own tables: our rows say which jobs are not over, and the worker begins those anew
+(docs/adr/0003).
 """
 
 import contextlib
@@ -22,15 +23,17 @@ from sqlalchemy.exc import DatabaseError, DBAPIError, StatementError
 from dizuo import __version__
 from dizuo.core.errors import Conflict, NotFound, UserError
 from dizuo.core.messages import Noun
-from dizuo.platform import backup_tables, revisions, schema
+from dizuo.platform import backup_folders, backup_tables, revisions, schema
 from dizuo.platform.backup_file import FORMAT, BackupReader, BackupWriter, Head, Manifest
 from dizuo.platform.blobs import Blobs
 from dizuo.platform.database import Database
 from dizuo.platform.home_lock import WorkerLock
 
 KEPT_SNAPSHOTS = 5
+_BROKEN = "broken-"  # so begins the name of what was set aside without a snapshot
 
 _SUFFIX, _FILES_SUFFIX = ".dizuo", ".files"
+_FOLDERS_SUFFIX = ".folders"  # what a restore has put aside, beside its snapshot
 _LEFTOVER_AGE_S = 24 * 3600  # what a killed backup has left is older than this when it is swept away
 _SQLITE_CORRUPT, _SQLITE_NOTADB = 11, 26
 
@@ -67,7 +70,7 @@ def backup(database: Database, blobs: Blobs, home: Path, file: Path) -> BackupIn
         raise Conflict("{file} exists already. Choose another name, or delete it first.", file=file)
     holding = _folder(home) / f".holding-{secrets.token_hex(8)}"
     try:
-        return _write(database, blobs, file, holding, inside=True)
+        return _write(database, blobs, file, holding, home=home)
     finally:
         shutil.rmtree(holding, ignore_errors=True)
 
@@ -128,11 +131,11 @@ def restore(
         lock = WorkerLock(home)
         try:
             worker_lives = not lock.acquire()
-            _keep_present(database, blobs, home)
+            aside = _keep_present(database, blobs, home)
             with _written(file):
                 files = reader.files() if head.files == "inside" else _files_beside(beside)
                 _bring_files(blobs, files)
-                with database.write() as connection:
+                with _folders(home, head, reader, blobs, aside), database.write() as connection:
                     if worker_lives:
                         _refuse_while_busy(connection)
                     _replace(connection, head, reader, rebuild)
@@ -151,36 +154,46 @@ def _snapshot(database: Database, blobs: Blobs, home: Path, label: str) -> Path:
     file = _folder(home) / f"{at}-{label}{_SUFFIX}"
     beside = file.with_suffix(_FILES_SUFFIX)
     try:
-        _write(database, blobs, file, beside, inside=False, label=label)
+        _write(database, blobs, file, beside, label=label)
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
     return file
 
 
-def _write(database: Database, blobs: Blobs, file: Path, holding: Path, *, inside: bool, label: str = "") -> BackupInfo:
-    """One consistent state into a file; links to its stored files into `holding`."""
+def _write(
+    database: Database, blobs: Blobs, file: Path, holding: Path, *, home: Path | None = None, label: str = ""
+) -> BackupInfo:
+    """One consistent state into a file; links to its stored files into `holding`. With the `home`, the stored files and
+    those of its folders go inside."""
     with _new_file(file) as target, database.read() as connection:
         tables = [t for t in backup_tables.own_tables(connection) if t.name not in backup_tables.TRANSIENT]
+        # Held first: whoever removes a document while this goes on deletes its file.
+        held, missing = _hold(connection, blobs, holding)
+        columns = {table.name: tuple(column.name for column in table.c) for table in tables}
+        placed: Sequence[backup_folders.Placed] = ()
+        if home is not None:
+            placed = backup_folders.hold(home, holding)
+            columns[backup_folders.TABLE] = backup_folders.COLUMNS
+            held = sorted(holding.iterdir())
         head = Head(
             format=FORMAT,
             dizuo=__version__,
             revision=revisions.revision(connection) or "",  # which a migrated database has
             created_at=datetime.now(UTC),
             label=label,
-            files="inside" if inside else "beside",
-            tables={table.name: tuple(column.name for column in table.c) for table in tables},
+            files="beside" if home is None else "inside",
+            tables=columns,
         )
-        # Held first: whoever removes a document while this goes on deletes its file.
-        held, missing = _hold(connection, blobs, holding)
         writer = BackupWriter(target, head)
         for table in tables:
             writer.add_rows(table.name, backup_tables.rows_of(connection, table))
+        writer.add_rows(backup_folders.TABLE, placed)
         for path in held:
-            if inside:
-                writer.add_file(path.name, path)
-            else:
+            if home is None:
                 writer.count_file()
+            else:
+                writer.add_file(path.name, path)
         manifest = writer.finish(missing)
     return _info(file, head, manifest)
 
@@ -244,11 +257,14 @@ def _prune(home: Path) -> None:
     folder = _folder(home)
     for file in sorted(folder.glob(f"*{_SUFFIX}"))[:-KEPT_SNAPSHOTS]:
         file.unlink(missing_ok=True)
-        shutil.rmtree(file.with_suffix(_FILES_SUFFIX), ignore_errors=True)
+        for suffix in (_FILES_SUFFIX, _FOLDERS_SUFFIX):
+            shutil.rmtree(file.with_suffix(suffix), ignore_errors=True)
     stale = time.time() - _LEFTOVER_AGE_S
-    kept = {file.with_suffix(_FILES_SUFFIX) for file in folder.glob(f"*{_SUFFIX}")}
+    beside = (_FILES_SUFFIX, _FOLDERS_SUFFIX)
+    kept = {file.with_suffix(suffix) for file in folder.glob(f"*{_SUFFIX}") for suffix in beside}
     for path in folder.iterdir():
-        is_leftover = path.name.startswith(".") or (path.suffix == _FILES_SUFFIX and path not in kept)
+        is_leftover = path.name.startswith(".") or (path.suffix in beside and path not in kept)
+        is_leftover = is_leftover and not path.name.startswith(_BROKEN)
         if is_leftover and path.stat().st_mtime < stale:
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
@@ -297,13 +313,32 @@ def _files_beside(folder: Path) -> Iterator[tuple[str, BinaryIO]]:
             yield path.name, stream
 
 
-def _keep_present(database: Database, blobs: Blobs, home: Path) -> None:
-    """A snapshot of what is there. A SQLite file too broken for that is set aside as it is."""
+@contextlib.contextmanager
+def _folders(home: Path, head: Head, reader: BackupReader, blobs: Blobs, aside: Path) -> Iterator[None]:
+    """The folders of the backup, or of what was put aside with a snapshot, in place of the present ones, which go
+    `aside`. Where there are none, such as of a snapshot before a migration, these stay as they are."""
+    beside = reader.path.with_suffix(_FOLDERS_SUFFIX)
+    if backup_folders.TABLE in head.tables:
+        placed = (row for table, row, _length in reader.rows() if table == backup_folders.TABLE)
+        staged = backup_folders.stage(_folder(home), placed, blobs)
+    elif head.files == "beside" and beside.is_dir():
+        staged = backup_folders.stage_again(_folder(home), beside)
+    else:
+        yield
+        return
+    with backup_folders.swapped(home, staged, aside):
+        yield
+
+
+def _keep_present(database: Database, blobs: Blobs, home: Path) -> Path:
+    """A snapshot of what is there. A SQLite file too broken for that is set aside as it is. Returns where folders of
+    the home go aside."""
+    aside = _folder(home) / f"{_BROKEN}{schema.now()}{_FOLDERS_SUFFIX}"
     try:
         with database.read() as connection:
             found = revisions.revision(connection)
         if found is not None:
-            _snapshot(database, blobs, home, "before-restore")
+            aside = _snapshot(database, blobs, home, "before-restore").with_suffix(_FOLDERS_SUFFIX)
     except DatabaseError as error:
         if getattr(error.orig, "sqlite_errorcode", None) not in (_SQLITE_CORRUPT, _SQLITE_NOTADB):
             raise
@@ -311,8 +346,9 @@ def _keep_present(database: Database, blobs: Blobs, home: Path) -> None:
         broken = Path(sa.make_url(database.url).database or "")
         for end in ("", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
-                os.replace(f"{broken}{end}", _folder(home) / f"broken-{schema.now()}.db{end}")
+                os.replace(f"{broken}{end}", aside.with_suffix(f".db{end}"))
         broken.touch(0o600)
+    return aside
 
 
 def _refuse_while_busy(connection: sa.Connection) -> None:
@@ -348,7 +384,9 @@ def _replace(
         backup_tables.drop_all(connection)
     revisions.apply(connection, head.revision)
     try:
-        backup_tables.load(connection, head.tables, reader.rows(), after_row)
+        tables = {name: columns for name, columns in head.tables.items() if name != backup_folders.TABLE}
+        rows = (row for row in reader.rows() if row[0] != backup_folders.TABLE)
+        backup_tables.load(connection, tables, rows, after_row)
     except (TypeError, ValueError, KeyError) as error:
         raise UserError(
             "{file} could not be restored: {reason}. Nothing was changed.", file=reader.path, reason=str(error)

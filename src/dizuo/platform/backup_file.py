@@ -27,7 +27,7 @@ from pydantic import Field, ValidationError
 from dizuo.core.errors import UserError
 from dizuo.core.messages import Noun
 
-FORMAT = 1
+FORMAT = 2  # 1 knew no files of folders (backup_folders.py)
 
 _HEAD, _MANIFEST = "head.json", "manifest.json"
 _MEMBER = re.compile(
