@@ -180,6 +180,15 @@ def test_a_small_writer_is_labelled_and_says_how_it_was_made(made: Path, tmp_pat
     assert models.provenance("local/talker")["scores"] == {"bits_per_byte": 2.5}
 
 
+def test_a_small_writer_is_known_as_such_and_nothing_else_is(made: Path, tmp_path: Path) -> None:
+    models = Models(folder=made, shipped=nothing(tmp_path))
+    known = [one.name for one in models.list() if models.is_small(one.name)]
+    assert "local/talker" in known
+    assert not [name for name in known if models.get(name).kind not in ("chat", "completion")]
+    assert not models.is_small("openai/gpt")
+    assert not models.is_small("local/extractive")
+
+
 def test_how_well_a_model_calls_tools_is_told_where_it_was_measured(made: Path, tmp_path: Path) -> None:
     from dizuo.evals.starter import keep
 

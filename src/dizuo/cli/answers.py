@@ -84,11 +84,11 @@ def _print_marked(terminal: Terminal, text: str) -> None:
     terminal.out.print(styled, end="", soft_wrap=True)
 
 
-def show_answer(terminal: Terminal, answer: Answer) -> None:
+def show_answer(terminal: Terminal, house: "House", answer: Answer) -> None:
     """A whole answer with its numbered citations, looking as one that `AnswerView` showed while it was written."""
     _print_marked(terminal, answer.answer + "\n")
     show_citations(terminal, answer.citations)
-    show_footer(terminal, answer)
+    show_footer(terminal, house, answer)
 
 
 def show_citations(terminal: Terminal, citations: Sequence[Citation]) -> None:
@@ -104,8 +104,10 @@ def show_citations(terminal: Terminal, citations: Sequence[Citation]) -> None:
             terminal.show("    " + terminal.t("This passage does not bear out what was said."), style="yellow")
 
 
-def show_footer(terminal: Terminal, answer: Answer) -> None:
+def show_footer(terminal: Terminal, house: "House", answer: Answer) -> None:
     """Which model answered and how long it took, on stderr: not part of the answer."""
-    terminal.say(
-        "\n" + terminal.t("{model}, {seconds} s", model=answer.model, seconds=f"{answer.seconds:.2f}"), style="dim"
-    )
+    from dizuo.gateway.models import SMALL
+
+    said = [terminal.t("{model}, {seconds} s", model=answer.model, seconds=f"{answer.seconds:.2f}")]
+    said += [terminal.t(SMALL)] if house.models.is_small(answer.model) else []
+    terminal.say("\n" + " · ".join(said), style="dim")

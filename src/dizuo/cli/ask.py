@@ -38,7 +38,7 @@ def ask(
         terminal.show_json(answer.model_dump(mode="json", include={"answer", "found", "citations", "model", "seconds"}))
         return
     show_citations(terminal, answer.citations)
-    show_footer(terminal, answer)
+    show_footer(terminal, house, answer)
 
 
 def chat(

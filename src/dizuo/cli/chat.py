@@ -108,7 +108,7 @@ class Chat:
         self._sources = answer.citations
         if not self.terminal.as_json:
             show_citations(self.terminal, answer.citations)
-            show_footer(self.terminal, answer)
+            show_footer(self.terminal, self.house, answer)
             self.terminal.show()
 
     # --- commands ---------------------------------------------------------------------------------------------

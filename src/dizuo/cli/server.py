@@ -90,7 +90,7 @@ def _ask_the_guide(terminal: Terminal, house: "House", *, again: bool = False) -
         asked.append({"question": question, **answer.model_dump(mode="json")})
         if not terminal.as_json:
             terminal.show("> " + question, style="bold")
-            show_answer(terminal, answer)
+            show_answer(terminal, house, answer)
             terminal.show()
 
     with reporting(terminal) as progress:

@@ -35,6 +35,8 @@ LOCAL_EMBEDDER = "local/minilm"
 
 # A writer of fewer parameters errs so often that whoever reads it has to be told.
 SMALL_PARAMETERS = 1_000_000_000
+# What faces say beside what such a one has written.
+SMALL = _("a small model: check what it says")
 _SHOWN_NAMES = 40
 _MAX_MADE = 256  # remote models that are kept, since making one costs as much as a request
 
@@ -139,6 +141,11 @@ class Models:
         if is_repository(name):
             self._folders.get(name)  # says how it is fetched
         raise NotFound("No model is named {name!r}. There are: {names}.", name=name, names=_some(list(known)))
+
+    def is_small(self, name: str) -> bool:
+        """Whether that is a model of this machine so small that what it writes is often wrong: faces say so beside it.
+        False for what there is not."""
+        return self._folders.has(name) and self._described(self._folders.get(name)).small
 
     def card(self, name: str) -> str:
         """The README.md of a local model: Markdown of whoever made it. Empty where there is none; a long one is cut."""

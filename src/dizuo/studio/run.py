@@ -15,6 +15,7 @@ from dizuo.agents.state import State
 from dizuo.agents.steps import Ended, Step
 from dizuo.apps.app import called
 from dizuo.core.errors import NotFound
+from dizuo.gateway.models import SMALL
 from dizuo.platform.catalogue import _
 from dizuo.studio.dialogs import Confirm, form_dialog
 from dizuo.studio.layout import frame
@@ -103,6 +104,8 @@ class _RunPage:
                     if run.app:
                         page.el("span", "strong", called(run.app))
                     page.el("span", "muted", run.model)
+                    if page.house.models.is_small(run.model):
+                        page.text("span", "badge warn", SMALL)
                     if run.knowledge:
                         page.el("a", "", run.knowledge, href=f"/knowledge/{quote(run.knowledge, safe='')}")
                     page.text("span", "muted small", "{when}", when=lambda: page.when(run.created_at))

@@ -7,6 +7,7 @@ from typing import Literal
 from urllib.parse import quote
 
 from dizuo.core.documents import Answer, Citation
+from dizuo.gateway.models import SMALL
 from dizuo.platform.catalogue import _
 from dizuo.studio.page import Handler, Page, Work
 from dizuo.studio.prose import Prose
@@ -161,6 +162,8 @@ class TurnView:
                     page.text(
                         "span", "", _("{model}, {seconds} s"), model=answer.model, seconds=f"{answer.seconds:.2f}"
                     )
+                if page.house.models.is_small(answer.model):
+                    page.text("span", "badge warn", SMALL)
 
     def _opener(self, citation: Citation) -> Handler:
         async def open_source() -> None:
