@@ -65,28 +65,34 @@ def open_rows(passages: Mapping[str, Iterator[Paragraph]], split: str, seed: int
             return
         chance = random.Random(f"{seed}:open:{split}:{n}")  # noqa: S311  # no secret
         words = [word.lower() for word in names(passage.text, "en", chance) if len(word) > 4]
-        things = _made_up(list(dict.fromkeys(words)), names(chinese.text, "zh", chance), chance)
+        language = ("en", "zh")[n % 2]
+        things = _made_up(list(dict.fromkeys(words)), names(chinese.text, "zh", chance), language, chance)
         if len(things) < 3:
             continue
-        language = ("en", "zh")[n % 2]
         made = _row(things, language, chance, _OPEN_OFFERED)
         yield {"id": f"open:{split}:{n}", "lang": language, **made}
         n += 1
 
 
-def _made_up(english: list[str], chinese: list[str], chance: random.Random) -> list[Mapping[str, Any]]:
-    """Up to five things with parameters, each of words of its own; fewer where the words do not reach."""
+def _made_up(english: list[str], chinese: list[str], language: str, chance: random.Random) -> list[Mapping[str, Any]]:
+    """Up to five things with parameters, each of words of its own, as half of the values are; fewer where the words do
+    not reach."""
     verbs = list(_listing()["verbs"])
     things: list[Mapping[str, Any]] = []
     while len(things) < 5:
         nouns, count = chance.choice((1, 2, 2)), chance.choice((1, 1, 2, 2, 3))
-        if len(english) < nouns + count or len(chinese) < 1 + count:
+        if len(english) < nouns + 3 * count or len(chinese) < 1 + 2 * count:
             break
         thing = " ".join(english.pop() for _noun in range(nouns))
-        parameters = [
-            {"name": english.pop(), "zh": chinese.pop(), "values": chance.choice(_OPEN_VALUES), "told": True}
-            for _parameter in range(count)
-        ]
+        parameters = []
+        for _parameter in range(count):
+            kind = chance.choice(_OPEN_VALUES)
+            if chance.random() < 0.5:
+                said = (
+                    [english.pop() for _word in range(chance.choice((1, 2)))] if language == "en" else [chinese.pop()]
+                )
+                kind = "said:" + " ".join(said)
+            parameters.append({"name": english.pop(), "zh": chinese.pop(), "values": kind, "told": True})
         things.append({"en": thing, "zh": chinese.pop(), "verbs": chance.sample(verbs, 3), "parameters": parameters})
     return things
 

@@ -33,7 +33,10 @@ def choices(kind: str) -> list[str] | None:
 
 
 def value(kind: str, language: str, chance: random.Random) -> Value:
-    """A random value of a kind: a list of values.json, or one of those below. `int:2:10` is a whole number."""
+    """A random value of a kind: a list of values.json, or one of those below. `int:2:10` is a whole number, `said:…`
+    the very words."""
+    if kind.startswith("said:"):
+        return Value(kind[5:], kind[5:])
     if kind.startswith("int:"):
         _int, low, high = kind.split(":")
         n = chance.randint(int(low), int(high))
