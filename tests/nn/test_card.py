@@ -1,5 +1,6 @@
 """The model card, from what a checkpoint says of itself."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,17 @@ def test_the_front_matter_says_what_the_hub_asks(tmp_path: Path) -> None:
         "datasets": ["text/zh-wikipedia", "text/en-books"],
         "tags": ["dizuo", "pretrain"],
     }
+
+
+def test_what_another_model_reached_stands_beside_each_measure(tmp_path: Path) -> None:
+    folder = _saved(tmp_path)
+    about = json.loads((folder / "dizuo.json").read_text("utf-8"))
+    about["scores"]["beside"] = {"untrained": {"reading": {"em": 0.5, "f1": 1.25}}}
+    (folder / "dizuo.json").write_text(json.dumps(about), "utf-8")
+    card = model_card(folder)
+    assert "| measure | value | untrained |" in card
+    assert "| reading / f1 | 52.25 | 1.25 |" in card
+    assert "| val_loss | 3.142 |  |" in card
 
 
 def test_data_recipe_commit_and_scores_are_in_the_card(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@
     text         bits per byte of the held-out text
     trivial      the sentence of the passage that shares the most words with the question; the first tool on offer
 
-`--beside` is a model to compare with, such as the same size untrained. With `--keep` the catalogue of models and the
-form of runs tell how well a model calls tools.
+`--beside` is a model to compare with, such as the same size untrained. `--keep` writes the figures of both into the
+model's dizuo.json and its card; the catalogue of models and the form of runs then tell how well it calls tools.
 """
 
 import argparse
@@ -280,11 +280,14 @@ def measure(folder: Path, data: Path, every: int) -> dict[str, Any]:
 
 
 def keep(folder: Path, figures: Mapping[str, Any]) -> None:
-    """Writes figures among the scores of a checkpoint, where the catalogue of models finds them."""
+    """Writes figures among the scores of a checkpoint, where the catalogue of models finds them, and its card anew."""
+    from dizuo.nn.card import model_card
+
     file = folder / "dizuo.json"
     about = json.loads(file.read_text("utf-8")) if file.is_file() else {}
     about["scores"] = {**about.get("scores", {}), **figures}
     file.write_text(json.dumps(about, ensure_ascii=False, indent=2) + "\n", "utf-8")
+    (folder / "README.md").write_text(model_card(folder), "utf-8")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -298,7 +301,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     found = {str(one): measure(one, options.data, options.every) for one in (options.model, *options.beside)}
     if options.keep:
-        keep(options.model, found[str(options.model)])
+        beside = {one.name: found[str(one)] for one in options.beside}
+        keep(options.model, {**found[str(options.model)], **({"beside": beside} if beside else {})})
     print(json.dumps(found, indent=1, ensure_ascii=False))
 
 

@@ -109,7 +109,11 @@ def _code(module: str, name: str, call: str) -> list[str]:
 
 
 def _scores(scores: Mapping[str, Any]) -> str:
-    return _table(("measure", "value"), [(name, _number(value)) for name, value in _flat(scores)])
+    """A row a measure; what another model reached (`beside`, by its name) stands in columns of its own."""
+    beside = {name: dict(_flat(reached)) for name, reached in scores.get("beside", {}).items()}
+    own = _flat({name: value for name, value in scores.items() if name != "beside"})
+    rows = [(name, _number(value), *(_number(one.get(name, "")) for one in beside.values())) for name, value in own]
+    return _table(("measure", "value", *beside), rows)
 
 
 def _data(made: Provenance) -> Iterator[str]:
