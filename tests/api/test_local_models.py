@@ -130,6 +130,24 @@ def test_a_tool_call_is_forced_and_its_arguments_fit(ai: openai.OpenAI, choice: 
     assert 1 <= json.loads(call.function.arguments)["days"] <= 9
 
 
+@pytest.mark.parametrize(
+    ("question", "city"), [("What is the weather in Lisbon?", "Lisbon"), ("杭州天气怎么样？", "杭州")]
+)
+def test_the_model_that_ships_calls_the_right_tool_by_itself(ai: openai.OpenAI, question: str, city: str) -> None:
+    def tool(name: str, description: str, **properties: Any) -> Any:
+        parameters = {"type": "object", "properties": properties, "required": list(properties)}
+        return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
+
+    tools = [
+        tool("book_table", "Book a table in a restaurant.", restaurant={"type": "string", "description": "Its name"}),
+        tool("get_weather", "Get the current weather in a city.", city={"type": "string", "description": "Its name"}),
+    ]
+    answer = ai.chat.completions.create(model="local/starter", messages=asked(question), tools=tools, temperature=0)
+    [call] = answer.choices[0].message.tool_calls or []
+    assert answer.choices[0].finish_reason == "tool_calls"
+    assert (call.function.name, json.loads(call.function.arguments)) == ("get_weather", {"city": city})
+
+
 def test_a_call_and_its_result_can_be_sent_back(ai: openai.OpenAI) -> None:
     first = ai.chat.completions.create(
         model=CHAT, messages=asked("weather?"), tools=[WEATHER], tool_choice="required", parallel_tool_calls=False

@@ -8,19 +8,21 @@ from dizuo.core.errors import NotFound, UserError
 from dizuo.gateway.models import LOCAL_EMBEDDER, Models
 from tests.tiny_models import save_llama
 
+SHIPPED = [LOCAL_EMBEDDER, "local/starter"]
 
-def test_without_settings_the_embedder_is_the_only_model() -> None:
-    assert [(info.name, info.kind) for info in Models().list()] == [(LOCAL_EMBEDDER, "embedding")]
+
+def test_without_settings_there_are_the_models_that_ship() -> None:
+    assert [(info.name, info.kind) for info in Models().list()] == [*zip(SHIPPED, ("embedding", "chat"), strict=True)]
 
 
 def test_the_chat_model_of_the_settings_is_listed_and_made() -> None:
     models = Models("ollama/qwen3:4b")
-    assert [info.name for info in models.list()] == [LOCAL_EMBEDDER, "ollama/qwen3:4b"]
+    assert [info.name for info in models.list()] == [*SHIPPED, "ollama/qwen3:4b"]
     assert models.chat("ollama/qwen3:4b").name == "ollama/qwen3:4b"
 
 
 def test_another_chat_model_is_not_found_and_the_known_one_is_named() -> None:
-    with pytest.raises(NotFound, match=r"'acme/gpt'.*There are: ollama/qwen3\..*DIZUO_MODEL"):
+    with pytest.raises(NotFound, match=r"'acme/gpt'.*There are: local/starter, ollama/qwen3\..*DIZUO_MODEL"):
         Models("ollama/qwen3").chat("acme/gpt")
 
 

@@ -98,7 +98,8 @@ def test_a_shipped_recipe_runs_scaled_down(name: str, tmp_path: Path) -> None:
         data = write_rows(tmp_path / "rows.jsonl", ROWS[raw["stage"]])
     model = {"family": raw["model"].family, "kv_heads": None, **SMALL_MODEL}
     if raw["model"].start:
-        small = save_llama(tmp_path / "m") if raw["stage"] == "sft" else save_bert(tmp_path / "m", tiny_encoder())
+        decoder = raw["stage"] in ("sft", "pretrain")
+        small = save_llama(tmp_path / "m") if decoder else save_bert(tmp_path / "m", tiny_encoder())
         model = {"start": str(small)}
     raw |= {"model": model, "data": [{"name": data}], "options": options, "precision": "float32"}
     for key in ("steps", "evaluate_every", "checkpoint_every"):

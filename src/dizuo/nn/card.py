@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from dizuo.core.errors import UserError
 from dizuo.nn.checkpoint import Provenance, read_provenance
+from dizuo.nn.int8 import is_int8
 from dizuo.nn.layout import read_json
 
 # The end of an architecture's name -> (the hub's task, what such a model does).
@@ -71,11 +72,12 @@ def _front_matter(folder: Path, config: Mapping[str, Any], made: Provenance) -> 
 
 
 def _sections(folder: Path, config: Mapping[str, Any], made: Provenance) -> Iterator[list[str]]:
-    name = str(made.recipe.get("name") or folder.resolve().name)
+    # int8 is what ships: a folder that was given its name.
+    name = str((not is_int8(config) and made.recipe.get("name")) or folder.resolve().name)
     yield [f"# {name}", *_about(folder, config, made)]
     yield ["## Use", _use(folder, config, name)]
     if made.scores:
-        yield ["## Scores", "Measured by the training run on data that it did not train on.", _scores(made.scores)]
+        yield ["## Scores", "Measured on data that it did not train on.", _scores(made.scores)]
     yield ["## Data", *_data(made)]
     yield ["## How it was made", *_recipe(made)]
     yield ["## Limits", "\n".join(f"- {one}" for one in _limits(config, made))]
@@ -97,6 +99,9 @@ def _use(folder: Path, config: Mapping[str, Any], name: str) -> str:
         f"Put this folder at `DIZUO_HOME/models/{name}`: Dizuo then knows it as `local/{name}`. Or, in Python:",
         "",
     ]
+    if is_int8(config):  # a layout of ours
+        lines[0] = f"Its weights are int8 with a scale a row, as Dizuo reads them: the model `local/{name}`. In Python:"
+        return "\n".join([*lines, *_code("dizuo.nn.checkpoint", "load_model", f'load_model(Path("{name}"))')])
     if _task(folder, config)[0] == _SENTENCES[0]:
         return "\n".join(
             [*lines, *_code("sentence_transformers", "SentenceTransformer", f'SentenceTransformer("{name}")')]
