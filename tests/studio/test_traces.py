@@ -101,6 +101,7 @@ def test_steps_are_named_in_the_readers_language(visit: Visit, made: dict[str, s
     assert page.locator(".trace-table tbody th").nth(4).inner_text() == "尝试"
     page.get_by_role("button", name="English").click()
     page.locator(".step-name", has_text="attempt").wait_for()
+    page.wait_for_function("document.cookie.includes('language=en')")  # it is kept a moment after it is seen
     page.goto("/traces")
     page.get_by_role("link", name="ask", exact=True).first.wait_for()
 
