@@ -30,7 +30,7 @@ def test_it_is_small_and_its_card_says_what_made_it_and_what_it_reaches() -> Non
     assert sum(file.stat().st_size for file in FOLDER.iterdir()) < 10 << 20
     card = (FOLDER / "README.md").read_text("utf-8")
     for expected in ("cc-by-sa", "untrained", "calls BFCL / exact", "reading cmrc2018_zh / f1", "text/zh-wikipedia",
-                     "SQuAD", "bits per byte", "Code: commit"):  # fmt: skip
+                     "library_name: dizuo", "SQuAD", "bits per byte", "Code: commit"):  # fmt: skip
         assert expected in card
     about = json.loads((FOLDER / "dizuo.json").read_text("utf-8"))
     assert all((one.get("licence") and one.get("sha256")) or one.get("files") for one in about["data"])

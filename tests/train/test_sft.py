@@ -3,6 +3,7 @@
 import json
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -128,6 +129,15 @@ def test_texts_beside_conversations_are_learnt_whole_in_pieces(start: Path, tmp_
     pieces = [one for row in whole for one in row]
     assert max(map(len, pieces)) == 64
     assert tokenizer_of(start).decode(pieces[0].ids.tolist()).startswith("All the king's")
+
+
+def test_texts_that_all_share_words_with_an_evaluation_set_leave_nothing_to_learn(
+    start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dizuo.train.sft.Overlap", lambda _texts: SimpleNamespace(without=lambda _rows: iter(())))
+    data = write_rows(tmp_path / "text.jsonl", [{"text": "All of this is asked."}] * 30)
+    with pytest.raises(UserError, match="No conversation of"):
+        run(tmp_path / "run", recipe(start, data), 1)
 
 
 def test_no_more_of_a_text_is_read_than_a_training_can_draw(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,9 @@ from dizuo.agents.steps import (
     ToolEnded,
     ToolStarted,
 )
-from dizuo.core.errors import BudgetSpent, DizuoError, ModelBusy, TooMany
+from dizuo.core.errors import BudgetSpent, DizuoError, ModelBusy, ModelError, TooMany
 from dizuo.core.events import Done, Failed, TextDelta, ToolCalled, UsageReported
-from dizuo.core.messages import ToolCall, Usage
+from dizuo.core.messages import Message, ToolCall, Usage
 from dizuo.core.protocols import ChatModel
 from dizuo.core.tools import Tool, ToolContext, ToolResult, unescaped
 
@@ -38,6 +39,15 @@ CONTEXT_TOKENS = 24_000  # that the model reads at most
 _MOST_PAUSE_S = 120.0  # that it waits for room within a limit; what takes longer ends the run
 
 Price = Callable[[str, Usage], float]
+
+
+@dataclass
+class _Answer:
+    """What a model has said so far."""
+
+    text: str = ""
+    calls: list[ToolCall] = field(default_factory=list)
+    usage: Usage = field(default_factory=Usage)
 
 
 class Loop:
@@ -88,41 +98,44 @@ class Loop:
 
     async def _ask(self, state: State) -> Step:
         began = time.perf_counter()
-        text, calls, usage = "", list[ToolCall](), Usage()
-        options: dict[str, Any] = {"tools": self._described} if self._described else {}
         head = 2 + len(state.started.earlier if state.started else ())
         messages = compacted(state.messages(), state.plan, self._context_tokens, head)
+        answer = _Answer()
         while True:
             try:
-                async with aclosing(self._model.stream(messages, **options)) as events:  # type: ignore[type-var]
-                    async for event in events:
-                        match event:
-                            case TextDelta(text=more):
-                                text += more
-                            case ToolCalled(call=call):
-                                calls.append(call)
-                            case UsageReported(usage=reported):
-                                usage = reported
-                            case Failed(message=message):
-                                return Ended(reason="failed", text=state.answer, detail=message)
-                            case Done():
-                                break
+                await self._hear(messages, answer)
                 break
             except DizuoError as error:
-                pause_s = _room_in_s(error)
-                if pause_s is None or text or calls:
+                pause_s = None if answer.text or answer.calls else _room_in_s(error)
+                if pause_s is None:
                     return Ended(reason="failed", text=state.answer, detail=str(error))
-                used_s = state.seconds + time.perf_counter() - began
-                if used_s + pause_s >= state.budget.seconds:
-                    return Ended(reason="budget", text=state.answer, detail="seconds")
-                await asyncio.sleep(pause_s)
+            if state.seconds + time.perf_counter() - began + pause_s >= state.budget.seconds:
+                return Ended(reason="budget", text=state.answer, detail="seconds")
+            await asyncio.sleep(pause_s)
         return ModelCalled(
-            text=text,
-            calls=tuple(_distinct(calls, state.number)),
-            usage=usage,
-            cost=self._price(self._model.name, usage),
+            text=answer.text,
+            calls=tuple(_distinct(answer.calls, state.number)),
+            usage=answer.usage,
+            cost=self._price(self._model.name, answer.usage),
             seconds=time.perf_counter() - began,
         )
+
+    async def _hear(self, messages: Sequence[Message], answer: "_Answer") -> None:
+        """Asks once, and takes what comes into `answer`. Raises DizuoError, also for what breaks off midway."""
+        options: dict[str, Any] = {"tools": self._described} if self._described else {}
+        async with aclosing(self._model.stream(messages, **options)) as events:  # type: ignore[type-var]
+            async for event in events:
+                match event:
+                    case TextDelta(text=more):
+                        answer.text += more
+                    case ToolCalled(call=call):
+                        answer.calls.append(call)
+                    case UsageReported(usage=reported):
+                        answer.usage = reported
+                    case Failed(message=message):
+                        raise ModelError("{message}", message=message)
+                    case Done():
+                        return
 
     def _stop(self, state: State) -> Ended | None:
         """Why it goes on no longer, if so."""

@@ -1,6 +1,7 @@
 """The files of runs, as people see them: given to a run, listed, shown, taken away."""
 
 import re
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -110,7 +111,16 @@ class RunFiles:
         Raises what `Runs.fork` raises, and NotFound where a link stands in the place of the folder.
         """
         there = self._of(run_id, user_id)
-        return self._runs.fork(run_id, step, text, user_id, lambda new: self.workspace(new).take_all(there))
+
+        def bring(new: str) -> None:
+            folder = self.workspace(new)
+            try:
+                folder.take_all(there)
+            except BaseException:  # such as a full disk: the run will not be
+                shutil.rmtree(folder.folder, ignore_errors=True)
+                raise
+
+        return self._runs.fork(run_id, step, text, user_id, bring)
 
     def _of(self, run_id: str, user_id: int | None) -> Workspace:
         return self.workspace(self._runs.get(run_id, user_id).id)

@@ -127,9 +127,9 @@ class Runs:
         toolbox that it may use, besides those that every agent has. `answer_hours`: how long its questions wait for
         people; 0 for ever, None as is usual here. `for_others`: an agent of others asks; the run neither reads nor
         leaves memories, and what reaches beyond it is asked about whatever a rule allows. Without `remembers` it only
-        does without memories. `app`: the app that it is a
-        run of, with its own `instructions`; `earlier`: the conversation before the goal. `hold`: it rests until it is
-        resumed, such as for files that it is to be given first.
+        does without memories. `app`: the app that it is a run of, with its own `instructions`; `earlier`: the
+        conversation before the goal. `hold`: it rests until it is resumed, such as for files that it is to be given
+        first.
 
         Raises UserError for an empty goal, NotFound for a tool, and what the equipment raises for a model or a
         knowledge base that there is not.

@@ -127,10 +127,8 @@ def tool_calls(engine: "TextEngine", asked: Sequence[Asked]) -> Calls:
     for one, started in zip(asked, running, strict=True):
         if started is None:
             decided.append(one.name is None)
-            named += [False] if one.name else []
-            exact += [False] if one.name else []
-            free_named += [False] if one.name else []
-            free_exact += [False] if one.name else []
+            for right in (named, exact, free_named, free_exact) if one.name else ():
+                right.append(False)
             continue
         begun, call = started
         ids = begun.wait().token_ids

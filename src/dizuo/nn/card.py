@@ -62,7 +62,7 @@ def _front_matter(folder: Path, config: Mapping[str, Any], made: Provenance) -> 
         "license": licence,
         "license_name": why if licence == "other" else None,
         "language": _languages(made),
-        "library_name": "sentence-transformers" if task == _SENTENCES[0] else "transformers",
+        "library_name": _library(task, config),
         "pipeline_tag": task,
         "base_model": list(made.parents),
         "datasets": list(dict.fromkeys(str(one["name"]) for one in made.data if one.get("name"))),
@@ -99,9 +99,10 @@ def _use(folder: Path, config: Mapping[str, Any], name: str) -> str:
         f"Put this folder at `DIZUO_HOME/models/{name}`: Dizuo then knows it as `local/{name}`. Or, in Python:",
         "",
     ]
-    if is_int8(config):  # a layout of ours
+    if is_int8(config):
         lines[0] = f"Its weights are int8 with a scale a row, as Dizuo reads them: the model `local/{name}`. In Python:"
-        return "\n".join([*lines, *_code("dizuo.nn.checkpoint", "load_model", f'load_model(Path("{name}"))')])
+        code = _code("dizuo.nn.checkpoint", "load_model", f'load_model(Path("{name}"))')
+        return "\n".join([*lines, code[0], "from pathlib import Path", "", *code[1:]])
     if _task(folder, config)[0] == _SENTENCES[0]:
         return "\n".join(
             [*lines, *_code("sentence_transformers", "SentenceTransformer", f'SentenceTransformer("{name}")')]
@@ -111,6 +112,12 @@ def _use(folder: Path, config: Mapping[str, Any], name: str) -> str:
 
 def _code(module: str, name: str, call: str) -> list[str]:
     return ["```python", f"from {module} import {name}", "", f"model = {call}", "```"]
+
+
+def _library(task: str, config: Mapping[str, Any]) -> str:
+    if is_int8(config):  # a layout of ours
+        return "dizuo"
+    return "sentence-transformers" if task == _SENTENCES[0] else "transformers"
 
 
 def _scores(scores: Mapping[str, Any]) -> str:

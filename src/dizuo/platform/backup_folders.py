@@ -41,8 +41,7 @@ def hold(home: Path, holding: Path) -> list[Placed]:
 
 def stage(place: Path, placed: Iterable[Sequence[str]], blobs: Blobs) -> Path:
     """A new folder in `place` with the files where they were. Raises UserError for a path that leads elsewhere."""
-    staged = place / f".restoring-{secrets.token_hex(8)}"
-    try:
+    with _staged(place) as staged:
         for folder, name, content in placed:
             parts = PurePosixPath(name).parts
             tame = parts and not any(part in ("..", "/") or "\\" in part or "\0" in part for part in parts)
@@ -52,25 +51,27 @@ def stage(place: Path, placed: Iterable[Sequence[str]], blobs: Blobs) -> Path:
             target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             shutil.copyfile(blobs.path(content), target)
             target.chmod(0o600)
-        for folder in FOLDERS:
-            (staged / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
-    except BaseException:
-        shutil.rmtree(staged, ignore_errors=True)
-        raise
     return staged
 
 
 def stage_again(place: Path, aside: Path) -> Path:
     """A new folder in `place` with a copy of what `swapped` has put aside. Links stay links."""
+    with _staged(place) as staged:
+        shutil.copytree(aside, staged, symlinks=True)
+    return staged
+
+
+@contextlib.contextmanager
+def _staged(place: Path) -> Iterator[Path]:
+    """A name for a new folder, which has all of the folders at the end; nothing is left of it after an exception."""
     staged = place / f".restoring-{secrets.token_hex(8)}"
     try:
-        shutil.copytree(aside, staged, symlinks=True)
+        yield staged
         for folder in FOLDERS:
-            (staged / folder).mkdir(exist_ok=True, mode=0o700)
+            (staged / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
     except BaseException:
         shutil.rmtree(staged, ignore_errors=True)
         raise
-    return staged
 
 
 @contextlib.contextmanager

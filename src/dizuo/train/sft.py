@@ -154,6 +154,8 @@ class ChatTuning:
                 ids, learnt, ends = held["ids"], held["learnt"], held["ends"]
         else:
             encoded = list(self._pieces(rows) if texts else self._conversations(rows))
+            if not encoded:  # every text shares words with an evaluation set
+                return []
             ids = np.concatenate([np.array(one, dtype=np.int32) for one, _l in encoded])
             learnt = np.concatenate([np.array(one, dtype=np.bool_) for _i, one in encoded])
             ends = np.cumsum([len(one) for one, _l in encoded])
