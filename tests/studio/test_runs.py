@@ -143,7 +143,10 @@ def test_a_run_is_steered_paused_planned_anew_forked_and_cancelled(visit: Visit,
     page.fill("#steer", "Be quick.")
     page.get_by_role("button", name="Send").click()
     page.locator(".run-step", has_text="Be quick.").wait_for()
-    assert page.input_value("#steer") == ""
+    page.wait_for_function("document.getElementById('steer').value === ''")
+    page.fill("#steer", "Take your time.")
+    page.evaluate("studio.sent('steer', 'Be quick.')")
+    assert page.input_value("#steer") == "Take your time.", "what was typed since it was sent stays"
     page.get_by_role("button", name="Pause").click()
     page.locator(".run-facts .badge", has_text="rests").wait_for()
 

@@ -301,8 +301,9 @@ class _RunPage:
         self.page.run("studio.toTop")
 
     async def _steer_it(self, text: str = "") -> None:
-        await self._do(self.page.house.runs.steer, text)
-        self.page.run("studio.select", "steer", "")
+        await asyncio.to_thread(self.page.house.runs.steer, self.run.id, text, self.page.user.id)
+        self.page.run("studio.sent", "steer", text)
+        await self.look()
 
     async def _fork_open(self, number: int) -> None:
         self._fork_from = number

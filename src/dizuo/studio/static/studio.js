@@ -56,6 +56,11 @@ const studio = (() => {
   function select(id, value) {
     document.getElementById(id).value = value;
   }
+  // What was sent leaves its field; what was typed since stays.
+  function sent(id, value) {
+    const field = document.getElementById(id);
+    if (field.value === value) field.value = "";
+  }
 
   // A click that should stay on this page: true, and the browser does not follow the link.
   function plain(event) {
@@ -373,5 +378,5 @@ const studio = (() => {
     if (question && matchMedia("(hover: hover)").matches) question.focus();
   });
 
-  return { remember, open, close, go, address, focus, reveal, toTop, fill, select, raise, refocus, plain, keepUp, showPanel, hidePanel, showMark, sendPicked };
+  return { remember, open, close, go, address, focus, reveal, toTop, fill, select, sent, raise, refocus, plain, keepUp, showPanel, hidePanel, showMark, sendPicked };
 })();
