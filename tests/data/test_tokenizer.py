@@ -7,11 +7,12 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from dizuo.core.errors import UserError
-from dizuo.data.tokenizer import SPECIALS, balanced, train_tokenizer
+from dizuo.data.tokenizer import SPECIALS, balanced, train_tokenizer, with_characters
 from dizuo.data.tokenizer_report import GPT2_BYTES_PER_TOKEN, fit, table
 from dizuo.nn.chat import without_added_tokens
 from dizuo.nn.tokenizer import load_tokenizer
 from tests.data.conftest import CHINESE, CODE, ENGLISH
+from tests.tiny_models import minilm_folder
 
 # What text is made of in practice, and the marks that must not be believed.
 _TEXTS = st.one_of(
@@ -95,3 +96,20 @@ def test_a_saved_tokenizer_opens_elsewhere_with_its_marks(tokenizer_file: Path, 
     described = json.loads(tokenizer_file.read_text("utf-8"))
     assert text in [token["content"] for token in described["added_tokens"]]
     assert len(load_tokenizer(tokenizer_file).encode(text).ids) == 1
+
+
+def test_characters_that_a_wordpiece_lacks_are_added_behind_those_it_knew() -> None:
+    known = load_tokenizer(minilm_folder() / "tokenizer.json")
+    known.no_padding()
+    text = "保修期为二十四个月，保修。 The warranty lasts 24 months."
+    more = with_characters(known, [text], 2)
+    assert known.get_vocab().items() <= more.get_vocab().items()
+    assert more.get_vocab_size() == known.get_vocab_size() + 2
+    assert [more.id_to_token(known.get_vocab_size() + n) for n in range(2)] == ["修", "个"], "the most frequent first"
+    assert "[UNK]" not in with_characters(known, [text], 100).encode(text).tokens
+    assert more.encode("warranty lasts").ids == known.encode("warranty lasts").ids
+
+
+def test_characters_are_added_to_no_other_kind_of_tokenizer(tokenizer: Tokenizer) -> None:
+    with pytest.raises(UserError, match="WordPiece"):
+        with_characters(tokenizer, ["保修"], 10)

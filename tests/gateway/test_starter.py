@@ -5,11 +5,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from dizuo.core.protocols import context_tokens
 from dizuo.data.programs.grounded import asked
 from dizuo.gateway.local_folders import SHIPPED
 from dizuo.gateway.models import Models
+from dizuo.gateway.routes import Target
 from dizuo.inference.engine import TextEngine
 from dizuo.inference.sampling import SamplingOptions
+from dizuo.wiring import House
 
 FOLDER = SHIPPED / "starter"
 
@@ -42,6 +45,12 @@ def test_it_is_labelled_for_what_it_is() -> None:
     note = str(models.get("local/starter").note)
     assert "It is a small model: what it writes is often wrong." in note
     assert "calls of tools (BFCL)" in note
+
+
+def test_whoever_holds_it_knows_how_much_it_reads(house: House) -> None:
+    house.gateway.routes.add("small", [Target(model="local/starter")])
+    assert context_tokens(house.gateway.current("local/starter")) == 1024
+    assert context_tokens(house.gateway.current("small")) == 1024
 
 
 def test_it_says_what_it_is_in_both_languages(engine: TextEngine) -> None:

@@ -69,6 +69,30 @@ def test_a_reader_learns_to_point_at_answers_and_its_folder_is_read_by_the_engin
     assert answer.text == "lucy"
 
 
+def test_a_reader_learns_characters_that_its_tokenizer_lacked(tmp_path: Path) -> None:
+    from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+    start = save_bert(tmp_path / "bert", tiny_encoder())
+    chance = random.Random(0)
+    rows = []
+    for _ in range(120):
+        name, other = chance.sample(["张薇", "刘琦", "陈曦", "赵磊"], 2)
+        passage = f"{chance.choice('红蓝')}门由{name}油漆，由{other}卖掉。"
+        rows.append({"question": "谁油漆的？", "passage": passage,
+                     "answers": [{"text": name, "answer_start": passage.index(name)}]})  # fmt: skip
+    data = write_rows(tmp_path / "rows.jsonl", rows)
+    options = {"freeze_embeddings": False, "characters": 40}
+    raw = {"stage": "read", "model": {"start": str(start)}, "data": [{"name": data}], "length": 48, "options": options}
+    run(tmp_path / "run", raw, 60)
+    made = tmp_path / "run" / "model"
+    (answer,) = Reader(made).read("谁油漆的？", ["红门由陈曦油漆，我听说。"])
+    assert answer.text == "陈曦"
+    theirs = AutoTokenizer.from_pretrained(made)
+    assert theirs.unk_token_id not in theirs("谁油漆的？", "红门由陈曦油漆")["input_ids"]
+    model = AutoModelForQuestionAnswering.from_pretrained(made)
+    assert model.config.vocab_size == len(theirs) > tokenizer_of(start).get_vocab_size()
+
+
 def test_a_reader_can_go_on_from_a_reader(tmp_path: Path) -> None:
     start = save_bert(tmp_path / "reader", SpanReader(tiny_encoder()))
     data = write_rows(tmp_path / "rows.jsonl", [ROW] * 20)

@@ -25,6 +25,11 @@ class ChatModel(Protocol):
         ...
 
 
+def context_tokens(model: ChatModel) -> int:
+    """How many tokens a chat model reads and writes at most, as its property of that name says; 0: it is not said."""
+    return getattr(model, "context_tokens", 0)
+
+
 class CompletionModel(Protocol):
     """Continues a text."""
 

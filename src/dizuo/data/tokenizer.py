@@ -5,6 +5,7 @@ encoded, and decoding gives it back exactly, because nothing is normalised.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,35 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> "Tokenizer":
     described = json.loads(tokenizer.to_str())
     for added in described["added_tokens"]:
         added["special"] = added["content"] not in _VISIBLE
+    return Tokenizer.from_str(json.dumps(described))
+
+
+def with_characters(tokenizer: "Tokenizer", texts: Iterable[str], most: int) -> "Tokenizer":
+    """A copy of a WordPiece that knows up to `most` characters more, behind all it knew: those of the texts that it
+    reads as unknown and that stand as words by themselves (Chinese characters, marks), the most frequent first.
+
+    Devlin et al.'s multilingual vocabulary treats Chinese so: each character is a token.
+    Raises UserError for a tokenizer of another kind.
+    """
+    from tokenizers import Tokenizer
+
+    described = json.loads(tokenizer.to_str())
+    vocabulary = described["model"].get("vocab", {})
+    if described["model"]["type"] != "WordPiece":
+        raise UserError("Characters can be added to a WordPiece tokenizer only, and this is a {kind}.",
+                        kind=described["model"]["type"])  # fmt: skip
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(text)
+    unknown = described["model"]["unk_token"]
+    new: list[str] = []
+    for character, _n in sorted(counts.items(), key=lambda one: (-one[1], one[0])):
+        if len(new) == most:
+            break
+        tokens = tokenizer.encode(f"a{character}a", add_special_tokens=False).tokens
+        if tokens == ["a", unknown, "a"] and character not in vocabulary:
+            new.append(character)
+    vocabulary.update({character: len(vocabulary) + n for n, character in enumerate(new)})
     return Tokenizer.from_str(json.dumps(described))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from dizuo.core import traces
 from dizuo.core.events import CitationFound, Done, Event, Failed, Served, TextDelta, ToolCalled, UsageReported
 from dizuo.core.messages import ImagePart, Message, Usage
-from dizuo.core.protocols import ChatModel
+from dizuo.core.protocols import ChatModel, context_tokens
 from dizuo.gateway.cache import Cache, Found, Question
 from dizuo.gateway.metered import ended
 
@@ -35,6 +35,10 @@ class CachedModel:
     @property
     def name(self) -> str:
         return self._inner.name
+
+    @property
+    def context_tokens(self) -> int:
+        return context_tokens(self._inner)
 
     async def stream(self, messages: Sequence[Message], **options: Any) -> AsyncGenerator[Event, None]:
         """The kept answer with a `Served` before it, or the events of the model inside, unchanged."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from dizuo.core import effort, traces
 from dizuo.core.errors import NotAllowed, NotFound, UserError
+from dizuo.core.protocols import context_tokens
 from dizuo.gateway.allowed import check_allowed
 from dizuo.gateway.breaker import Health, ModelHealth
 from dizuo.gateway.cache import Cache
@@ -39,6 +40,10 @@ class CurrentModel:
     @property
     def name(self) -> str:
         return self._name
+
+    @property
+    def context_tokens(self) -> int:
+        return context_tokens(self._find(self._name))
 
     async def stream(self, messages: "Sequence[Message]", **options: Any) -> "AsyncGenerator[Event, None]":
         """The events of the model; raises what `find` and the model raise."""

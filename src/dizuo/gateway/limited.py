@@ -6,7 +6,7 @@ from typing import Any
 
 from dizuo.core.events import Event
 from dizuo.core.messages import Message
-from dizuo.core.protocols import ChatModel
+from dizuo.core.protocols import ChatModel, context_tokens
 from dizuo.gateway.estimate import prompt_tokens
 from dizuo.gateway.limits import Limits
 from dizuo.gateway.metered import ended
@@ -22,6 +22,10 @@ class LimitedModel:
     @property
     def name(self) -> str:
         return self._inner.name
+
+    @property
+    def context_tokens(self) -> int:
+        return context_tokens(self._inner)
 
     def stream(self, messages: Sequence[Message], **options: Any) -> AsyncIterator[Event]:
         """The events of the model inside, unchanged. Raises TooMany when a limit is reached."""

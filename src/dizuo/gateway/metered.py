@@ -8,7 +8,7 @@ from typing import Any
 from dizuo.core import effort, traces
 from dizuo.core.events import Done, Event, Failed, Served, TextDelta, ToolCalled, UsageReported
 from dizuo.core.messages import Message, Usage
-from dizuo.core.protocols import ChatModel, Embedder
+from dizuo.core.protocols import ChatModel, Embedder, context_tokens
 from dizuo.gateway.estimate import prompt_tokens, tokens_of
 from dizuo.gateway.ledger import Call, Ledger
 from dizuo.gateway.texts import Texts
@@ -24,6 +24,10 @@ class MeteredModel:
     @property
     def name(self) -> str:
         return self._inner.name
+
+    @property
+    def context_tokens(self) -> int:
+        return context_tokens(self._inner)
 
     async def stream(self, messages: Sequence[Message], **options: Any) -> AsyncGenerator[Event, None]:
         """The events of the model inside, unchanged."""

@@ -14,7 +14,7 @@ from dizuo.core import traces
 from dizuo.core.errors import DizuoError, ModelBusy, ModelDown, ModelError, ModelRefused, Unavailable
 from dizuo.core.events import Done, Event, Failed, Served
 from dizuo.core.messages import Message
-from dizuo.core.protocols import ChatModel
+from dizuo.core.protocols import ChatModel, context_tokens
 from dizuo.gateway.breaker import Entry, Health
 from dizuo.gateway.metered import ended
 from dizuo.gateway.routes import RouteOptions
@@ -73,6 +73,12 @@ class RoutedModel:
     @property
     def name(self) -> str:
         return self._name
+
+    @property
+    def context_tokens(self) -> int:
+        """Of the one that reads least: any may be asked."""
+        said = (context_tokens(one.model) for group in self._groups for one in group)
+        return min(filter(None, said), default=0)
 
     async def stream(self, messages: Sequence[Message], **options: Any) -> AsyncGenerator[Event, None]:
         """Served, then the events of the model that answers.

@@ -14,7 +14,7 @@ from dizuo.core.documents import Answer, Hit
 from dizuo.core.errors import ModelError
 from dizuo.core.events import Done, Event, Failed, TextDelta, UsageReported
 from dizuo.core.messages import Message
-from dizuo.core.protocols import ChatModel
+from dizuo.core.protocols import ChatModel, context_tokens
 from dizuo.knowledge.prompt import ANSWER_TOKENS, NOT_FOUND, messages
 from dizuo.knowledge.scribe import Scribe
 from dizuo.platform.catalogue import Language, translate
@@ -48,9 +48,9 @@ async def write(
     """
     begun = time.monotonic()
     # A model on this machine says how much it reads; a small one that does not find an end must not go on for minutes.
-    context_tokens: int = getattr(model, "context_tokens", 0)
-    given = {**({"max_tokens": ANSWER_TOKENS} if context_tokens else {}), **(options or {})}
-    asked, shown = messages(question, hits, history, instruction, context_tokens=context_tokens)
+    reads = context_tokens(model)
+    given = {**({"max_tokens": ANSWER_TOKENS} if reads else {}), **(options or {})}
+    asked, shown = messages(question, hits, history, instruction, context_tokens=reads)
     scribe, opening, thinking = Scribe(shown), _Opening(), _Reasoning()
     finish = Done()
     stream = model.stream(asked, **given)

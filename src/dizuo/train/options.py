@@ -42,6 +42,7 @@ class ReadOptions:
     """`options` of a recipe whose stage is `read`."""
 
     freeze_embeddings: bool = True  # a few thousand questions say nothing about most words
+    characters: int = 0  # most that are added to the tokenizer: those of the rows, such as Chinese ones, that it lacks
 
 
 @dataclass(frozen=True)
