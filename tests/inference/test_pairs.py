@@ -99,6 +99,18 @@ def test_spans_are_the_best_of_those_that_transformers_scores(folders: dict[str,
     assert passage[found.start : found.end] == found.text != ""
 
 
+def test_a_span_stands_within_what_it_is_asked_of_and_its_score_is_the_best_there(folders: dict[str, Path]) -> None:
+    reader, passage = Reader(folders["spans"]), DOCUMENTS[0]
+    (free,) = reader.read(QUERY, [passage])
+    for low, high in ((0, free.start or 1), (free.end, len(passage)), (3, len(passage) - 3)):
+        (found,) = reader.read(QUERY, [passage], within=[(low, high)])
+        assert low <= found.start < found.end <= high
+        assert found.score <= free.score
+        assert found.null_score == free.null_score
+    assert reader.read(QUERY, [passage], within=[(free.start, free.end)]) == [free]
+    assert reader.read(QUERY, [passage], within=[(0, 0)])[0].text == ""
+
+
 def test_an_answer_of_a_long_passage_has_the_best_score_and_the_lowest_null_score_of_its_windows(
     folders: dict[str, Path],
 ) -> None:

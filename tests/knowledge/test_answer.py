@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from dizuo.core.documents import Answer, Citation
 from dizuo.core.errors import ModelError, NotFound, UserError
 from dizuo.core.events import CitationFound, Done, Event, Failed, TextDelta
 from dizuo.core.messages import Message
+from dizuo.core.protocols import SpanAnswer
 from dizuo.evals.retrieval import fill
 from dizuo.gateway.scripted import Reply, ScriptedModel
 from dizuo.knowledge.answer import EXTRACTIVE, Answerer, KnowledgeModel
@@ -120,6 +122,60 @@ def test_a_quotation_is_word_for_word_where_it_says_it_is(house: House) -> None:
 def test_the_citation_comes_before_the_text_that_refers_to_it(house: House) -> None:
     events = asyncio.run(_events(house.answerer.ask("guide", "Does it support OCR?")))
     assert [type(event) for event in events] == [CitationFound, TextDelta, Done]
+
+
+@dataclass
+class Pointing:
+    """A reader that points at a text."""
+
+    at: str
+    margin: float = 9.0
+    problem: UserError | None = None
+    name: str = "local/pointing"
+
+    def read(
+        self, question: str, passages: Sequence[str], *, within: Sequence[tuple[int, int]] | None = None
+    ) -> list[SpanAnswer]:
+        if self.problem is not None:
+            raise self.problem
+        assert within is not None
+        found = [passage.find(self.at, low, high) for passage, (low, high) in zip(passages, within, strict=True)]
+        return [SpanAnswer(n, n + len(self.at), self.at, self.margin, 0.0) for n in found]
+
+
+LEAVE = "How many days of leave do part-time staff get?"
+
+
+def quoted(house: House, reader: Pointing, question: str = LEAVE) -> Citation:
+    answer = Answerer(house.library, None, house.embedder, reader=reader).ask_blocking("staff", question)
+    return answer.citations[0]
+
+
+def test_the_words_that_answer_are_named_inside_the_quotation(house: House) -> None:
+    citation = quoted(house, Pointing("15 days"))
+    exact = citation.exact
+    assert exact is not None
+    text = house.library.document("staff", citation.document_id).text
+    assert exact.text == "15 days" == text[exact.start : exact.end]
+    assert citation.start <= exact.start < exact.end <= citation.end
+    start, end = citation.exact_in(f"| a | b |\n{citation.quote} [1]") or (0, 0)
+    assert f"| a | b |\n{citation.quote} [1]"[start:end] == "15 days"
+    assert citation.exact_in("some other text") is None
+
+
+@pytest.mark.parametrize(
+    "reader",
+    [
+        Pointing("15 days", margin=-30.0),
+        Pointing("15 days", problem=UserError("The question has too many tokens.")),
+        Pointing("Part-time staff get 15 days of leave a year."),
+    ],
+    ids=["unsure", "a question too long for it", "the quotation itself"],
+)
+def test_nothing_is_named_where_the_reader_does_not_know_better(house: House, reader: Pointing) -> None:
+    citation = quoted(house, reader)
+    assert "15 days" in citation.quote
+    assert citation.exact is None
 
 
 @pytest.mark.parametrize("greeting", ["hello", "Hi there!", "你好", "您好！", "thanks a lot", "谢谢"])

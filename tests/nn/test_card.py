@@ -13,6 +13,7 @@ from dizuo.nn.checkpoint import Provenance, inherited_data, save_model
 from dizuo.nn.decoder import Decoder, DecoderConfig
 from dizuo.nn.encoder import Encoder, EncoderConfig
 from dizuo.nn.heads import SentenceEncoder
+from tests.tiny_models import minilm_folder
 
 WIKIPEDIA = {
     "name": "text/zh-wikipedia", "split": "train", "licence": "CC-BY-SA-3.0/4.0", "rows": 22123, "may_ship": True,
@@ -119,6 +120,22 @@ def test_data_of_the_model_that_it_started_from_keeps_its_licence_and_credit(tmp
     assert "- text/zh-wikipedia: Wikipedia | its authors" in card
     assert "(and 1 more files) | tiny |" in card
     assert inherited_data(None) == []
+
+
+def test_weights_of_others_keep_the_name_and_the_licence_of_their_card(tmp_path: Path) -> None:
+    found = inherited_data(minilm_folder())
+    assert [(one["name"], one["licence"], one["language"]) for one in found] == [
+        ("all-MiniLM-L6-v2", "apache-2.0", "en")
+    ]
+    card = model_card(_saved(tmp_path, Provenance(data=[WIKIPEDIA, *found])))
+    assert "- all-MiniLM-L6-v2: weights that training started from." in card
+    assert _front(card)["license"] == "cc-by-sa-4.0"
+
+
+@pytest.mark.parametrize("card", ["no front matter", "---\n[\n---\n# Broken\n", "---\n- a list\n---\n"])
+def test_a_card_that_says_nothing_is_no_data(tmp_path: Path, card: str) -> None:
+    (tmp_path / "README.md").write_text(card, "utf-8")
+    assert inherited_data(tmp_path) == []
 
 
 def test_a_sentence_encoder_is_shown_with_its_own_library(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Discriminator, Field, StringConstraints, Tag
 
 from dizuo.api.requests import RequestBody, Text
 from dizuo.core import messages
+from dizuo.core.documents import ExactAnswer
 from dizuo.core.errors import UserError
 from dizuo.core.messages import ImagePart, Message, ToolCall
 from dizuo.gateway.local_folders import Kind
@@ -231,6 +232,7 @@ class UrlCitation(BaseModel):
     start: int
     end: int
     supported: bool = Field(description="false: the cited sentence could not be found to follow from the source")
+    exact: ExactAnswer | None = Field(default=None, description="the words of the quote that answer, where it is sure")
 
 
 class Annotation(BaseModel):

@@ -132,6 +132,14 @@ class SearchResult(Noun):
     notes: tuple[Note, ...] = ()  # e.g. "The embedder does not know this language; …"
 
 
+class ExactAnswer(Noun):
+    """The words of a quote that answer. `start`, `end`: their characters in the document's extracted text."""
+
+    text: str
+    start: int
+    end: int
+
+
 class Citation(Noun):
     """A place that an answer stands on. `start`, `end`: the quote's characters in the extracted text."""
 
@@ -143,6 +151,14 @@ class Citation(Noun):
     start: int
     end: int
     supported: bool = True  # False: the cited sentence could not be found to follow from the chunk
+    exact: ExactAnswer | None = None  # where a reader is sure of it (extractive only)
+
+    def exact_in(self, text: str) -> tuple[int, int] | None:
+        """The characters of a text with the quote in it that are the exact answer; None where it is not named."""
+        at = text.find(self.quote)
+        if self.exact is None or at < 0:
+            return None
+        return at + self.exact.start - self.start, at + self.exact.end - self.start
 
 
 class Answer(Noun):

@@ -133,8 +133,11 @@ class Reader(Protocol):
     @property
     def name(self) -> str: ...
 
-    def read(self, question: str, passages: Sequence[str]) -> list[SpanAnswer]:
-        """The best span of each passage, in their order. Blocking; thread-safe."""
+    def read(
+        self, question: str, passages: Sequence[str], *, within: Sequence[tuple[int, int]] | None = None
+    ) -> list[SpanAnswer]:
+        """The best span of each passage, in their order; `within`, from and to which of its characters it may stand.
+        Blocking; thread-safe. Raises UserError for a question that leaves no room for a passage."""
         ...
 
 

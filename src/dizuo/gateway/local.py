@@ -123,9 +123,11 @@ class LocalClassifier(_FolderModel):
 class LocalReader(_FolderModel):
     """An encoder that marks spans (`core.protocols.Reader`)."""
 
-    def read(self, question: str, passages: Sequence[str]) -> list[SpanAnswer]:
+    def read(
+        self, question: str, passages: Sequence[str], *, within: Sequence[tuple[int, int]] | None = None
+    ) -> list[SpanAnswer]:
         """The best span of each passage. Raises UserError for a question that leaves no room for a passage."""
-        return self._call("read", question, passages)
+        return self._call("read", question, passages, within=within)
 
 
 class LocalTranslator(_FolderModel):

@@ -30,11 +30,16 @@ class Reader:
         return self._encoder.count_tokens(text)
 
     def read(
-        self, question: str, passages: Sequence[str], max_answer_tokens: int = MAX_ANSWER_TOKENS
+        self,
+        question: str,
+        passages: Sequence[str],
+        max_answer_tokens: int = MAX_ANSWER_TOKENS,
+        within: Sequence[tuple[int, int]] | None = None,
     ) -> list[SpanAnswer]:
         """The best span of each passage, with its score, and the score of "no answer here".
 
-        A long passage is read in windows that overlap: its answer is the best of all, and its null score the lowest,
+        `within` says of each passage from and to which character a span may stand; the rest is read, too. A long
+        passage is read in windows that overlap: its answer is the best of all, and its null score the lowest,
         because one window that holds the answer is enough. A passage without words has an empty span.
         Raises UserError for a question that leaves no room for a passage.
         """
@@ -45,7 +50,7 @@ class Reader:
         for window, row in zip(windows, rows, strict=True):
             i = window.text
             null[i] = min(null[i], row[0, 0] + row[1, 0])
-            found = _best_span(window, row, max_answer_tokens)
+            found = _best_span(window, row, max_answer_tokens, within[i] if within else (0, len(passages[i])))
             if found is not None and (i not in best or found[2] > best[i][2]):
                 best[i] = found
         return [_answer(passage, best.get(i), float(null[i])) for i, passage in enumerate(passages)]
@@ -65,18 +70,27 @@ def _answer(passage: str, span: tuple[int, int, float] | None, null_score: float
     return SpanAnswer(start, start + len(text), text, score, null_score)
 
 
-def _best_span(window: Window, logits: np.ndarray, max_tokens: int) -> tuple[int, int, float] | None:
-    """Characters start and end, and the score, of the best span inside the passage; None where it has no token.
+def _best_span(
+    window: Window, logits: np.ndarray, max_tokens: int, within: tuple[int, int]
+) -> tuple[int, int, float] | None:
+    """Characters start and end, and the score, of the best span of the passage between the characters `within`; None
+    where the window has no token there.
 
     `logits` (2, T). The score of i to j is start[i] + end[j] with i ≤ j < i + max_tokens.
     """
-    places = np.flatnonzero(window.own)
-    if not len(places):
+    low, high = within
+    places = [
+        n
+        for n, (own, (at, to)) in enumerate(zip(window.own, window.offsets, strict=True))
+        if own and to > low and at < high
+    ]
+    if not places:
         return None
-    first, last = int(places[0]), int(places[-1]) + 1
+    first, last = places[0], places[-1] + 1
     start, end = logits[0, first:last], logits[1, first:last]
     scores = start[:, None] + end[None, :]
     allowed = np.triu(np.ones_like(scores, dtype=bool)) & ~np.triu(np.ones_like(scores, dtype=bool), max_tokens)
     scores = np.where(allowed, scores, -np.inf)
     i, j = np.unravel_index(int(scores.argmax()), scores.shape)
-    return window.offsets[first + i][0], window.offsets[first + j][1], float(scores[i, j])
+    start_at, end_at = window.offsets[first + i][0], window.offsets[first + j][1]
+    return max(start_at, low), min(end_at, high), float(scores[i, j])

@@ -18,9 +18,10 @@ from dizuo.core.documents import Answer, Hit
 from dizuo.core.errors import ModelError, UserError
 from dizuo.core.events import CitationFound, Done, Event, Failed, TextDelta
 from dizuo.core.messages import Message
-from dizuo.core.protocols import ChatModel, Embedder
+from dizuo.core.protocols import ChatModel, Embedder, Reader
 from dizuo.gateway.cached import keep
 from dizuo.knowledge import extract, followup, written
+from dizuo.knowledge.exact import exact_answer
 from dizuo.platform import telemetry
 from dizuo.platform.catalogue import Language, translate
 
@@ -58,12 +59,17 @@ class Answerer:
         chat_model: ChatModel | None,
         embedder: Embedder | None,
         cache: "Cache | None" = None,
+        reader: Reader | None = None,
     ) -> None:
-        """`cache`: where what the chat model writes is kept. A quotation is found as soon as it would be there."""
+        """`cache`: where what the chat model writes is kept. A quotation is found as soon as it would be there.
+
+        `reader` points at the words of a quotation that answer.
+        """
         self._library = library
         self._chat_model = chat_model
         self._embedder = embedder
         self._cache = cache
+        self._reader = reader
 
     async def ask(self, knowledge: str, question: str, history: Sequence[Message] = ()) -> AsyncGenerator[Event, None]:
         """The answer as events: CitationFound before the text that refers to it, TextDelta…, then Done or Failed.
@@ -185,6 +191,10 @@ class Answerer:
             yield Done(answer=_refusal(text, begun, extracted.confidence))
             return
         citation = extracted.quote.citation()
+        if self._reader is not None:
+            with traces.span("knowledge.read"):
+                exact = await asyncio.to_thread(exact_answer, question, extracted.quote, self._reader)
+            citation = citation.model_copy(update={"exact": exact})
         text = _with_mark(extracted.quote.shown)
         yield CitationFound(index=1, citation=citation)
         yield TextDelta(text=text)

@@ -7,6 +7,7 @@ What is particular to a family of models stands in one module a branch (`convert
 
 import json
 import os
+import re
 import shutil
 import struct
 import tempfile
@@ -209,12 +210,34 @@ def read_provenance(folder: Path) -> Provenance | None:
 def inherited_data(start: Path | None) -> list[dict[str, Any]]:
     """The data of the checkpoint that a training starts from, for its own `Provenance`, marked with `through`.
 
-    What was learnt from a set stays learnt: its licence and its credit go on to every model made from that one.
+    What was learnt from a set stays learnt: its licence and its credit go on to every model made from that one. Of
+    weights from elsewhere, which have no `dizuo.json`, it is what their model card says of them.
     """
-    made = None if start is None else read_provenance(start)
-    if start is None or made is None:
+    if start is None:
         return []
-    return [{"through": start.name, **one} for one in made.data]
+    made = read_provenance(start)
+    return _weights_of_others(start) if made is None else [{"through": start.name, **one} for one in made.data]
+
+
+def _weights_of_others(folder: Path) -> list[dict[str, Any]]:
+    """Name (the card's first heading), licence and language, as the card of a checkpoint has them."""
+    import yaml
+
+    card = folder / "README.md"
+    text = card.read_text("utf-8", "replace") if card.is_file() else ""
+    found = re.match(r"---\n(.*?)\n---\n(.*)", text, re.DOTALL)
+    if found is None:
+        return []
+    try:
+        front = yaml.safe_load(found[1])
+    except yaml.YAMLError:
+        return []
+    if not isinstance(front, dict):
+        return []
+    heading = re.search(r"^# +(.+)$", found[2], re.MULTILINE)
+    named = {"name": heading[1].strip() if heading else folder.name, "about": "weights that training started from"}
+    facts = (("licence", front.get("license")), ("language", front.get("language")))
+    return [named | {key: value for key, value in facts if value}]
 
 
 def _load(raw: RawConfig, conversion: Conversion, dtype: torch.dtype) -> nn.Module:

@@ -18,7 +18,9 @@ _FENCE = re.compile(r"^\s*```")
 _HEADING = re.compile(r"^#{1,6}\s+")
 _BULLET = re.compile(r"^\s*[-*•]\s+")
 _NUMBER = re.compile(r"^\s*\d{1,3}[.)、]\s+")
-_INLINE = re.compile(r"(\*\*[^*\n]+\*\*|`[^`\n]+`|\[\d{1,3}\])")
+# Around the words that answer exactly. For private use, so no text means anything by them.
+_OPENS, _CLOSES = "\ue000", "\ue001"
+_INLINE = re.compile(rf"({_OPENS}[^{_CLOSES}\n]+{_CLOSES}|\*\*[^*\n]+\*\*|`[^`\n]+`|\[\d{{1,3}}\])")
 _HAN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff]+")
 _TOKEN = re.compile(rf"{_HAN.pattern}|(?:(?!{_HAN.pattern})\w)+")
 
@@ -78,8 +80,11 @@ class Prose:
         self._chip = chip  # builds the chip of citation number n, or shows the mark as it stands
         self._shown: list[tuple[Block, Element]] = []
 
-    def show(self, text: str, *, afresh: bool = False) -> None:
-        """Shows the text. `afresh` builds every block again: a chip looks different now."""
+    def show(self, text: str, *, exact: tuple[int, int] | None = None, afresh: bool = False) -> None:
+        """Shows the text, its characters `exact` marked. `afresh` builds every block again: a chip looks different."""
+        if exact is not None:
+            start, end = exact
+            text = f"{text[:start]}{_OPENS}{text[start:end]}{_CLOSES}{text[end:]}"
         wanted = list(blocks(text))
         same = 0
         while not afresh and same < min(len(wanted), len(self._shown)) and wanted[same] == self._shown[same][0]:
@@ -96,7 +101,7 @@ class Prose:
         match block.kind:
             case "code":
                 with el("pre", "code", tabindex="0") as element:
-                    el("code", "", "\n".join(block.lines))
+                    el("code", "", _plain("\n".join(block.lines)))
             case "bullets" | "numbers":
                 with el("ul" if block.kind == "bullets" else "ol", "list") as element:
                     for line in block.lines:
@@ -111,23 +116,41 @@ class Prose:
         for part in _INLINE.split(text):
             if not part:
                 continue
-            if part.startswith("**") and part.endswith("**") and len(part) > 4:
+            if part.startswith(_OPENS) and part.endswith(_CLOSES):
+                self._page.el("mark", "exact", part[1:-1])
+            elif part.startswith("**") and part.endswith("**") and len(part) > 4:
                 self._page.el("strong", "", part[2:-2])
             elif part.startswith("`") and part.endswith("`") and len(part) > 2:
                 self._page.el("code", "", part[1:-1])
             elif part.startswith("[") and part[1:-1].isdecimal():
                 self._chip(int(part[1:-1]))
             else:
-                self._page.el("span", "", part)
+                self._page.el("span", "", _plain(part))
 
 
-def marked(page: Page, text: str, spans: Sequence[tuple[int, int]], tag: str = "span") -> None:
-    """The text with its spans in <mark>. Spans are ordered and do not overlap."""
+def _plain(text: str) -> str:
+    return text.replace(_OPENS, "").replace(_CLOSES, "")
+
+
+def marked(
+    page: Page,
+    text: str,
+    spans: Sequence[tuple[int, int]],
+    tag: str = "span",
+    exact: tuple[int, int] | None = None,
+) -> None:
+    """The text with its spans in <mark>, and what is `exact` in them set off. Spans are ordered and do not overlap."""
     at = 0
     for start, end in spans:
         if start > at:
             page.el(tag, "", text[at:start])
-        page.el("mark", "", text[start:end])
+        if exact and start <= exact[0] and exact[1] <= end:
+            with page.el("mark"):
+                page.el("span", "", text[start : exact[0]])
+                page.el("strong", "exact", text[exact[0] : exact[1]])
+                page.el("span", "", text[exact[1] : end])
+        else:
+            page.el("mark", "", text[start:end])
         at = end
     if at < len(text):
         page.el(tag, "", text[at:])

@@ -85,7 +85,8 @@ class SourcePanel:
             with page.el("div", "passage"):
                 if first > 0:
                     page.el("span", "muted", "… ")
-                marked(page, text[first:last], [(start - first, end - first)])
+                shown = text[first:last]
+                marked(page, shown, [(start - first, end - first)], exact=_exact(citation, start - first))
                 if last < len(text):
                     page.el("span", "muted", " …")
         base = f"/knowledge/{quote(knowledge, safe='')}/documents/{quote(citation.document_id, safe='')}"
@@ -98,6 +99,12 @@ class SourcePanel:
             with page.el("a", "button small", href=file, download=True):
                 page.icon("download")
                 page.text("span", "", _("Original file"))
+
+
+def _exact(citation: Citation, at: int) -> tuple[int, int] | None:
+    """The words that answer, in a text that has the quote at `at`."""
+    exact = citation.exact
+    return exact and (exact.start - citation.start + at, exact.end - citation.start + at)
 
 
 def place(page: Page, number: int | None, heading: str) -> Element:

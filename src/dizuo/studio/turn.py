@@ -80,7 +80,8 @@ class TurnView:
         turn = self.turn
         # Half a mark at the end would show as text for a moment.
         shown = _HALF_A_MARK.sub("", turn.text) if turn.state == "writing" else turn.text
-        self._prose.show(shown, afresh=afresh)
+        first = turn.citations.get(1)
+        self._prose.show(shown, exact=first and first.exact_in(shown), afresh=afresh)
         if turn.state == self._shown_state:
             return
         self._shown_state = turn.state
