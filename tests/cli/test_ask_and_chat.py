@@ -25,6 +25,14 @@ def test_ask_shows_numbered_citations(reader: Command) -> None:
     assert "local/extractive" in ran.err
 
 
+def test_ask_names_the_words_that_answer(reader: Command) -> None:
+    question = "How many days of paid leave do employees have?"
+    assert "    → 25" in reader("ask", question, "-k", "handbook").out
+    [citation] = reader("ask", question, "-k", "handbook", "--json").json["citations"]
+    at = citation["exact"]["start"] - citation["start"]
+    assert citation["quote"][at:].startswith(citation["exact"]["text"])
+
+
 def test_not_found_is_an_answer_and_not_a_failure(reader: Command) -> None:
     answer = reader("ask", "Who won the chess championship in 1972?", "--json")
     assert answer.status == 0

@@ -19,6 +19,7 @@ from dizuo.data.programs import (
     PROGRAMS,
     chat,
     composed,
+    elsewhere,
     grounded,
     program_rows,
     questions,
@@ -227,7 +228,8 @@ def test_an_unknown_program_or_split_is_named_with_those_there_are() -> None:
 
 @pytest.mark.data
 @pytest.mark.parametrize(
-    "name", [name for name in PROGRAMS if name not in OWN and "reading" not in name and name != "programs/asked"]
+    "name",
+    [name for name in PROGRAMS if name not in OWN and not re.search("reading|asked|elsewhere", name)],
 )
 def test_rows_share_no_run_of_words_with_the_sets_that_are_scored(name: str) -> None:
     from tests.conftest import data_file, data_rows
@@ -315,3 +317,21 @@ def test_peoples_questions_are_those_of_the_passages_that_no_score_is_taken_on()
     }
     assert len(asked["train"]) > 1000
     assert asked["train"].isdisjoint(asked["test"])
+
+
+def test_a_question_is_asked_of_the_passages_that_are_most_like_its_own_and_do_not_answer() -> None:
+    def row(name: str, passage: str, question: str, answer: str) -> dict[str, Any]:
+        answers = [{"text": answer, "answer_start": passage.index(answer)}] if answer else []
+        return {"id": name, "lang": "en", "passage": passage, "question": question, "answers": answers}
+
+    gate = "The gate of the harbour was painted by Anna Berg."
+    asked = [
+        row("a", gate, "Who painted the gate of the harbour?", "Anna Berg"),
+        row("b", "The harbour has a gate that opens at eight.", "When does the gate open?", "eight"),
+        row("c", "Anna Berg repaired the gate of the harbour.", "Who broke the gate?", ""),
+        row("d", "Bees make honey in spring.", "What do bees make?", "honey"),
+    ]
+    found = list(elsewhere.rows(asked, 2))
+    assert [(one["id"], one["passage"][:11]) for one in found[:2]] == [("a:0", "The harbour"), ("a:1", "Bees make h")]
+    assert not any(one["answers"] for one in found)
+    assert {one["id"][0] for one in found} == {"a", "b", "d"}, "what has no answer is no question to move"

@@ -29,6 +29,23 @@ def test_a_citation_opens_its_source_at_the_marked_passage(visit: Visit, locale:
     assert fact in page.locator(".chunk mark").first.inner_text()
 
 
+@pytest.mark.parametrize(
+    ("locale", "question", "words"),
+    [("en-US", WARRANTY, "24 months"), ("zh-CN", "员工每年有多少天带薪年假？", "十五天")],
+)
+def test_the_words_that_answer_are_marked_in_the_answer_and_in_its_source(
+    visit: Visit, locale: str, question: str, words: str
+) -> None:
+    page = visit.page("/?knowledge=handbook", locale=locale)
+    turn = ask(page, question)
+    assert words in turn.locator(".prose mark.exact").inner_text()
+    turn.locator(".prose .chip").first.click()
+    page.locator("#panel mark .exact").wait_for()
+    assert words in page.locator("#panel mark .exact").inner_text()
+    page.reload()
+    assert words in page.locator(".turn .prose mark.exact").inner_text(), "a conversation keeps it"
+
+
 def test_what_the_documents_do_not_hold_looks_different(visit: Visit) -> None:
     page = visit.page("/?knowledge=handbook")
     turn = ask(page, "Who won the chess championship in 1987?")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dizuo.cli.terminal import Terminal, clean
 from dizuo.core.documents import Answer, Citation
 from dizuo.core.errors import ModelError, UserError
-from dizuo.core.events import CitationFound, Done, Event, Failed, TextDelta
+from dizuo.core.events import Done, Event, Failed, TextDelta
 
 if TYPE_CHECKING:
     from dizuo.wiring import House
@@ -30,13 +30,11 @@ def the_knowledge(house: "House", name: str | None) -> str:
 
 
 class AnswerView:
-    """Prints the text of an answer piece by piece, its [1] marks in colour and what answers exactly in bold. Silent
-    with --json."""
+    """Prints the text of an answer piece by piece, its [1] marks in colour. Silent with --json."""
 
     def __init__(self, terminal: Terminal) -> None:
         self.terminal = terminal
         self.text = ""
-        self._exact: Citation | None = None  # the quotation that comes next, with the words that answer
         self._held = ""  # the start of a mark whose end has not come yet
 
     async def show(self, events: AsyncGenerator[Event, None]) -> Answer:
@@ -47,8 +45,6 @@ class AnswerView:
             while event is not None:
                 if isinstance(event, TextDelta):
                     self._write(event.text)
-                elif isinstance(event, CitationFound):
-                    self._exact = event.citation if event.citation.exact else None
                 elif isinstance(event, Failed):
                     self._end()
                     raise ModelError("{message}", message=event.message)
@@ -74,25 +70,23 @@ class AnswerView:
     def _print(self, text: str) -> None:
         if self.terminal.as_json or not text:
             return
-        _print_marked(self.terminal, text, self._exact)
+        _print_marked(self.terminal, text)
         self.terminal.out.file.flush()
 
 
-def _print_marked(terminal: Terminal, text: str, cited: Citation | None = None) -> None:
-    """A piece of an answer, its [1] marks in colour; of a quotation the words in bold that answer exactly."""
+def _print_marked(terminal: Terminal, text: str) -> None:
+    """A piece of an answer, its [1] marks in colour."""
     from rich.text import Text
 
     styled = Text()
-    start, end = (cited and cited.exact_in(text)) or (0, 0)
-    for piece, style in ((text[:start], ""), (text[start:end], "bold"), (text[end:], "")):
-        for part in _MARK.split(clean(piece)):
-            styled.append(part, style="bold cyan" if _MARK.fullmatch(part) else style)
+    for part in _MARK.split(clean(text)):
+        styled.append(part, style="bold cyan" if _MARK.fullmatch(part) else "")
     terminal.out.print(styled, end="", soft_wrap=True)
 
 
 def show_answer(terminal: Terminal, house: "House", answer: Answer) -> None:
     """A whole answer with its numbered citations, looking as one that `AnswerView` showed while it was written."""
-    _print_marked(terminal, answer.answer + "\n", next((one for one in answer.citations if one.exact), None))
+    _print_marked(terminal, answer.answer + "\n")
     show_citations(terminal, answer.citations)
     show_footer(terminal, house, answer)
 
@@ -106,6 +100,8 @@ def show_citations(terminal: Terminal, citations: Sequence[Citation]) -> None:
         terminal.show()
         terminal.show(f"[{number}] {' · '.join(place)}", style="bold cyan")
         terminal.show("    " + " ".join(citation.quote.split()), style="dim")
+        if citation.exact is not None:
+            terminal.show("    → " + " ".join(citation.exact.text.split()), style="bold")
         if not citation.supported:
             terminal.show("    " + terminal.t("This passage does not bear out what was said."), style="yellow")
 

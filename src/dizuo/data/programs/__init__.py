@@ -15,7 +15,7 @@ from typing import Any
 
 from dizuo.core.errors import UserError
 from dizuo.data.overlap import Overlap, evaluation_texts
-from dizuo.data.programs import chat, composed, grounded, reading, recall, sheets, tools
+from dizuo.data.programs import chat, composed, elsewhere, grounded, reading, recall, sheets, tools
 from dizuo.data.reading import PARTS, read_reading
 from dizuo.data.sources import read
 
@@ -34,6 +34,7 @@ _SILENT = 0.25
 # those of a reader, which says beside each span how sure it is: a small chat model refused nearly everything.
 _PER_PASSAGE, _REFUSED = 6, 0.15
 _ROUNDS = 4  # in which people's questions, which are few, come in other orders
+_ELSEWHERE = 3  # passages that a question is asked of in vain
 # Of the conversations in the form of `dizuo ask`, whose rules take more tokens than a passage.
 _PRODUCT = 0.15
 # Passages of a reader that is pretrained are short: a window then costs half, and twice as many are seen in the time.
@@ -173,6 +174,11 @@ def _asked(split: str, data: Path | None) -> Iterator[dict[str, Any]]:
             others = [row, *others[:5]]
 
 
+def _elsewhere(language: str, split: str, data: Path | None) -> Iterator[dict[str, Any]]:
+    (name,) = (one for one in PARTS if one.endswith(f"_{language}"))
+    return elsewhere.rows([{**row, "lang": language} for row in read_reading(name, split, data)], _ELSEWHERE)
+
+
 def _recall(split: str, data: Path | None) -> Iterator[dict[str, Any]]:
     """Tables, sentences and repetitions made of encyclopedia paragraphs, in turn, each in both languages."""
     passages = {one: (passage for article in _articles(one, split, data, 600) for passage in article)
@@ -283,6 +289,16 @@ PROGRAMS: Mapping[str, Program] = {
             lambda split, data, language=language: _reading(language, split, data),
         )
         for language in ("en", "zh")
+    },
+    **{
+        f"programs/elsewhere-{language}": Program(
+            "questions of people asked of passages that do not answer them",
+            f"CC BY-SA 4.0 ({credit})",
+            (name,),
+            _counts(6_000, 400),
+            lambda split, data, language=language: _elsewhere(language, split, data),
+        )
+        for language, name, credit in (("en", "squad_v2_en", "SQuAD 2.0"), ("zh", "cmrc2018_zh", "CMRC 2018"))
     },
     **{
         f"programs/sheets-{language}": Program(
