@@ -321,11 +321,13 @@ class House:
     @once
     def answerer(self) -> "Answerer":
         from dizuo.knowledge.answer import Answerer
+        from dizuo.knowledge.exact import READER
 
         # The answer is kept with what it cites, not the prompt that it came of, which quotes the documents.
         name = self.settings.model
         writer = self.gateway.current(name, kept=False) if name else None
-        return Answerer(self.library, writer, self.embedder, self.cache)
+        reader = None if writer else self.models.reader(READER)
+        return Answerer(self.library, writer, self.embedder, self.cache, reader)
 
     @once
     def threads(self) -> "Threads":

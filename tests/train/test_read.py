@@ -117,6 +117,8 @@ def test_the_splits_are_those_that_answers_are_measured_on() -> None:
     assert found["train"] | found["validation"] == fitting
     assert found["test"] == measuring
     assert not found["train"] & found["validation"]
+    assert found["fold-0"] | found["fold-1"] == fitting
+    assert not found["fold-0"] & found["fold-1"]
 
 
 def test_a_program_for_readers_says_where_each_answer_stands() -> None:

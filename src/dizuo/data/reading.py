@@ -2,7 +2,8 @@
 
 The public sets are development sets with one split. Here the passages, ordered by id and shuffled by one seed, are cut
 in half: the second half is `test`, on which figures are reported (evals/answering.py measures on the same half), and of
-the first a tenth is `validation` and the rest `train`. No passage is in two splits.
+the first a tenth is `validation` and the rest `train`. No passage is in two of these. `fold-0` and `fold-1` are the
+first half once more, in two: a reader of the one has not seen the other, on which the use of its scores can be fitted.
 """
 
 import random
@@ -14,7 +15,7 @@ from dizuo.core.errors import UserError
 from dizuo.data.sources import read
 
 SEED = 7
-SPLITS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test", "fold-0", "fold-1")
 # Files of questions by set.
 PARTS: Mapping[str, tuple[str, ...]] = {"squad_v2_en": ("dev",), "cmrc2018_zh": ("dev", "trial")}
 
@@ -29,6 +30,8 @@ def split_passages(ids: list[str]) -> dict[str, frozenset[str]]:
         "train": frozenset(fitting[:first]),
         "validation": frozenset(fitting[first:]),
         "test": frozenset(test),
+        "fold-0": frozenset(fitting[0::2]),
+        "fold-1": frozenset(fitting[1::2]),
     }
 
 

@@ -2,6 +2,7 @@
 
     python -m dizuo.evals.answering --data FOLDER          measures
     python -m dizuo.evals.answering --data FOLDER --fit    fits the weights of knowledge/extract.json first
+    python -m dizuo.evals.answering --data FOLDER --fit-reader FOLDER FOLDER    fits what is made of a reader's margin
 
 Every passage of a set is a document of one collection. Four kinds of questions are asked of it:
 
@@ -11,7 +12,8 @@ Every passage of a set is a document of one collection. Four kinds of questions 
     article gone    the same, with every passage of its article left out (English)
 
 The sets have one split, so it is made here, by passage: weights and threshold come from one half, the figures from the
-other.
+other. A reader has learnt from the half for fitting, so its margins there are too good: what is made of them is fitted
+with two readers, each of one fold of that half (data/reading.py), on the fold that it has not seen.
 """
 
 import argparse
@@ -27,11 +29,15 @@ from typing import Any
 import numpy as np
 
 from dizuo.core.documents import Hit
-from dizuo.core.protocols import Embedder
+from dizuo.core.protocols import Embedder, Reader
+from dizuo.data.reading import split_passages
 from dizuo.evals.fitting import area_under_roc, fit_chance, fit_ranking, wilson
+from dizuo.evals.reading import f1
 from dizuo.evals.retrieval import fill
 from dizuo.evals.sets import Asked, Collection, cmrc, squad
-from dizuo.knowledge import extract
+from dizuo.gateway.local_folders import SHIPPED
+from dizuo.gateway.models import Models
+from dizuo.knowledge import exact, extract
 from dizuo.knowledge.features import DENSE_NAMES, NAMES, Question, features, passage
 from dizuo.knowledge.retrieve import Retriever
 from dizuo.knowledge.store import Store
@@ -42,6 +48,8 @@ from dizuo.platform.database import Database
 SEED = 7
 KINDS = ("answerable", "adversarial", "passage gone", "article gone")
 LEAST_ANSWERED = 0.82  # of the answerable questions of the fitting half, from the right passage
+LEAST_RIGHT = 0.75  # of the words that are named on the fitting half: right, by at least half of them
+_HALF = 0.5
 _DEPTH = 60  # hits that are fetched, so that five are left when an article is left out
 
 # What a weight may be: a passage that lacks a word of the question can only count against it.
@@ -73,6 +81,8 @@ class Report:
     answered: int  # answered at all
     right_passage: int  # answered, and the citation is of the passage that answers
     right_quote: int  # and the quotation holds an answer that the set gives
+    named: int  # of these quotations, those with words named that answer
+    right_words: int  # and the words named are at least half of an answer that the set gives (F1)
     auroc: float | None  # of the confidence, answerable questions against this kind
 
     @property
@@ -131,17 +141,23 @@ def cases(collection: Collection, retriever: Retriever, passages: frozenset[str]
                 yield Case(asked, "article gone", without(collection.article_of(asked.passage)))
 
 
-def measure(scenario: str, asked: Sequence[Case], embedder: Embedder | None) -> Sequence[Report]:
-    """The figures of the answerer as it ships."""
+def measure(
+    scenario: str, asked: Sequence[Case], embedder: Embedder | None, reader: Reader | None = None
+) -> Sequence[Report]:
+    """The figures of the answerer as it ships, or without its reader."""
     found: dict[str, list[tuple[Case, extract.Extract]]] = {}
     for case in asked:
-        found.setdefault(case.kind, []).append((case, extract.extract(case.asked.text, case.hits, embedder)))
+        extracted = extract.extract(case.asked.text, case.hits, embedder)
+        if reader is not None:
+            extracted = exact.read(case.asked.text, extracted, reader)
+        found.setdefault(case.kind, []).append((case, extracted))
     sure = np.array([one.confidence for _case, one in found.get("answerable", [])])
     reports: list[Report] = []
     for kind in (kind for kind in KINDS if kind in found):
         answered = [(case, one.quote) for case, one in found[kind] if one.found and one.quote]
         right = [(case, quote) for case, quote in answered if quote.hit.document == case.asked.passage]
         holds = [case for case, quote in right if any(answer in quote.text for answer in case.asked.answers)]
+        words = [f1(one.exact.text, case.asked.answers) for case, one in found[kind] if one.exact and case in holds]
         unsure = np.array([one.confidence for _case, one in found[kind]])
         reports.append(
             Report(
@@ -151,6 +167,8 @@ def measure(scenario: str, asked: Sequence[Case], embedder: Embedder | None) -> 
                 answered=len(answered),
                 right_passage=len(right) if kind == "answerable" else 0,
                 right_quote=len(holds) if kind == "answerable" else 0,
+                named=len(words) if kind == "answerable" else 0,
+                right_words=sum(one >= _HALF for one in words) if kind == "answerable" else 0,
                 auroc=None if kind == "answerable" else area_under_roc(sure, unsure),
             )
         )
@@ -219,6 +237,46 @@ def _fit(judged: Sequence[_Judged], names: Sequence[str]) -> Mapping[str, Any]:
     return weights | {"threshold": _threshold(sure, kinds, np.array(answered))}
 
 
+def fit_reader(
+    asked: Sequence[Case], embedder: Embedder | None, readers: Sequence[Reader], folds: Sequence[frozenset[str]]
+) -> Mapping[str, float]:
+    """What is made of a reader's margin (`exact.read`). `readers[n]` has learnt from the passages `folds[n]`, and is
+    asked about those of the other fold."""
+    seen = []
+    for case in asked:
+        extracted = extract.extract(case.asked.text, case.hits, embedder)
+        quote = extracted.quote
+        if quote is None:
+            continue
+        within = quote.start - quote.hit.start, quote.end - quote.hit.start
+        reader = readers[1] if case.asked.passage in folds[0] else readers[0]
+        (span,) = reader.read(case.asked.text, [quote.hit.text], within=[within])
+        right = case.kind == "answerable" and quote.hit.document == case.asked.passage
+        seen.append((case, extracted.confidence, span, right))
+    rows = np.array([exact.values(chance, span.margin) for _case, chance, span, _right in seen])
+    right = [one[3] for one in seen]
+    importance = [_IMPORTANCE[one[0].kind] for one in seen]
+    weights, bias = fit_chance(rows, right, importance, [1, 1])
+    fitted = {"chance": float(weights[0]), "margin": float(weights[1]), "bias": bias}
+    sure = np.array([exact.confidence(chance, span.margin, fitted) for _case, chance, span, _right in seen])
+    fitted["threshold"] = _threshold(sure, np.array([one[0].kind for one in seen]), np.array(right))
+    said = sure >= fitted["threshold"]
+    named = [(one[2].margin, f1(one[2].text, one[0].asked.answers)) for one, use in zip(seen, said, strict=True)
+             if use and one[3]]  # fmt: skip
+    fitted["sure"] = _surest([margin for margin, _f1 in named], [f >= _HALF for _margin, f in named])
+    return {name: round(value, 4) for name, value in fitted.items()}
+
+
+def _surest(margins: Sequence[float], right: Sequence[bool]) -> float:
+    """The lowest margin from which enough of the words named are right."""
+    best, hits = float("inf"), 0
+    for n, (margin, is_right) in enumerate(sorted(zip(margins, right, strict=True), reverse=True), start=1):
+        hits += is_right
+        if hits >= LEAST_RIGHT * n:
+            best = margin
+    return best
+
+
 def _threshold(sure: Any, kinds: Any, right: Any) -> float:
     """The threshold with the best mean of right answers and refusals among those that answer enough."""
     answerable = kinds == "answerable"
@@ -261,15 +319,23 @@ def run(
 
 
 def _table(reports: Sequence[Report]) -> str:
-    lines = [f"{'questions':10}{'kind':15}{'n':>6}  {'good':>7} {'95 %':15}{'in quote':>9}{'answered':>10}{'AUROC':>8}"]
+    head = f"{'good':>7} {'95 %':15}{'in quote':>9}{'named':>7}{'right':>7}{'answered':>10}{'AUROC':>8}"
+    lines = [f"{'questions':10}{'kind':15}{'n':>6}  {head}"]
     for r in reports:
         low, high = wilson(r.good, r.n)
-        quoted = f"{r.right_quote / r.n:9.3f}" if r.kind == "answerable" else " " * 9
+        quoted = " " * 23
+        if r.kind == "answerable":
+            words = f"{r.named / r.right_quote:7.3f}{r.right_words / r.named:7.3f}" if r.named else " " * 14
+            quoted = f"{r.right_quote / r.n:9.3f}{words}"
         lines.append(
             f"{r.scenario:10}{r.kind:15}{r.n:6}  {r.good / r.n:7.3f} {f'{low:.3f}–{high:.3f}':15}{quoted}"
             f"{r.answered / r.n:10.3f}{'' if r.auroc is None else f'{r.auroc:8.3f}'}"
         )
-    lines.append("good: answered from the right passage; for the other kinds: refused.")
+    lines.append(
+        "good: answered from the right passage; for the other kinds: refused. named: of the quotations that hold"
+    )
+    lines.append("the answer, those with words named in them; right: of these, at least half of the answer (F1).")
+    lines.append("unread: without the reader; words: without the embedder, too.")
     return "\n".join(lines)
 
 
@@ -278,12 +344,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m dizuo.evals.answering", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of the data sets (squad_v2_en, cmrc2018_zh)")
     parser.add_argument("--fit", action="store_true", help="fit the weights first and write knowledge/extract.json")
+    parser.add_argument("--fit-reader", type=Path, nargs=2, metavar="FOLDER", help="readers of fold-0 and of fold-1")
+    parser.add_argument("--reader", type=Path, default=SHIPPED / "reader", help="the reader that is measured")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="ask every Nth question only")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
     from dizuo.gateway.local import LocalEmbedder
 
     embedder = Remembering(LocalEmbedder())
+    reader = _opened(options.reader)
+    of_folds = [_opened(folder) for folder in options.fit_reader or ()]
     weights: dict[str, Any] = {}
 
     def work(collection: Collection, retriever: Retriever) -> Sequence[Report]:
@@ -291,8 +361,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.fit:
             weights.update(fit(list(cases(collection, retriever, for_fitting, every=options.every)), embedder))
             _write(weights)
+        if of_folds:
+            splits = split_passages(list(collection.passages))
+            asked = list(cases(collection, retriever, for_fitting, every=options.every))
+            folds = [splits["fold-0"], splits["fold-1"]]
+            weights[f"reader {collection.name}"] = fit_reader(asked, embedder, of_folds, folds)
+            _write(weights)
         asked = list(cases(collection, retriever, for_measuring, every=options.every))
-        reports = list(measure(collection.name, asked, embedder))
+        reports = [*measure(collection.name, asked, embedder, reader)]
+        reports += measure(f"{collection.name} unread", asked, embedder)
         if f"{collection.name} {embedder.name}" in extract.weights():
             reports += measure(f"{collection.name} words", asked, None)
         return reports
@@ -302,6 +379,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             r for part in run([squad(options.data), cmrc(options.data)], embedder, Path(home), work) for r in part
         ]
     print(json.dumps([asdict(r) for r in reports], indent=1) if options.json else _table(reports))
+
+
+def _opened(folder: Path) -> Reader:
+    """The model `local/NAME` of a folder anywhere."""
+    return Models(home=folder.parent).reader(f"local/{folder.name}")
 
 
 def _write(weights: Mapping[str, Any]) -> None:

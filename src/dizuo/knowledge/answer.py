@@ -20,8 +20,7 @@ from dizuo.core.events import CitationFound, Done, Event, Failed, TextDelta
 from dizuo.core.messages import Message
 from dizuo.core.protocols import ChatModel, Embedder, Reader
 from dizuo.gateway.cached import keep
-from dizuo.knowledge import extract, followup, written
-from dizuo.knowledge.exact import exact_answer
+from dizuo.knowledge import exact, extract, followup, written
 from dizuo.platform import telemetry
 from dizuo.platform.catalogue import Language, translate
 
@@ -63,7 +62,7 @@ class Answerer:
     ) -> None:
         """`cache`: where what the chat model writes is kept. A quotation is found as soon as it would be there.
 
-        `reader` points at the words of a quotation that answer.
+        `reader` points at the words of a quotation that answer, and says how sure it is that they do.
         """
         self._library = library
         self._chat_model = chat_model
@@ -184,17 +183,16 @@ class Answerer:
     ) -> AsyncGenerator[Event, None]:
         with traces.span("knowledge.extract", **{"dizuo.knowledge": knowledge}):
             extracted = await asyncio.to_thread(extract.extract, question, hits, self._embedder)
+        if self._reader is not None:
+            with traces.span("knowledge.read"):
+                extracted = await asyncio.to_thread(exact.read, question, extracted, self._reader)
         if extracted.quote is None or not extracted.found:
             near = extracted.quote.hit if extracted.quote and extracted.confidence >= _NEAR else None
             text = await asyncio.to_thread(self._not_found, knowledge, hits, near, language)
             yield TextDelta(text=text)
             yield Done(answer=_refusal(text, begun, extracted.confidence))
             return
-        citation = extracted.quote.citation()
-        if self._reader is not None:
-            with traces.span("knowledge.read"):
-                exact = await asyncio.to_thread(exact_answer, question, extracted.quote, self._reader)
-            citation = citation.model_copy(update={"exact": exact})
+        citation = extracted.quote.citation().model_copy(update={"exact": extracted.exact})
         text = _with_mark(extracted.quote.shown)
         yield CitationFound(index=1, citation=citation)
         yield TextDelta(text=text)

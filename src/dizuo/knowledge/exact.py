@@ -1,26 +1,47 @@
-"""The words of a quotation that answer: a reader points at them in the passage that is quoted."""
+"""A reader's look at what was quoted: the words in it that answer, and how sure they make the answer."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
 
 from dizuo.core.documents import ExactAnswer
 from dizuo.core.errors import UserError
 from dizuo.core.protocols import Reader
-from dizuo.knowledge.extract import Quote
+from dizuo.knowledge.extract import Extract, weights
+from dizuo.knowledge.features import Question
 
 READER = "local/reader"  # ships; a model of that name under DIZUO_HOME takes its place
 
-# How far the span must outweigh that there is none.
-_SURE = 0.0
+_NEVER_SURE = 1e-6
+_FARTHEST = 20.0  # a margin above this says no more
 
 
-def exact_answer(question: str, quote: Quote, reader: Reader) -> ExactAnswer | None:
-    """What the reader sees inside the quotation; None where it is not sure, or the whole quotation is the answer.
-
-    Blocking.
-    """
-    start, end = quote.start - quote.hit.start, quote.end - quote.hit.start
+def read(question: str, extracted: Extract, reader: Reader) -> Extract:
+    """The same with the chance that the reader's margin makes of it, and the words that answer, where it is sure of
+    them. Unchanged where there is no quotation, or the question is too long for the reader. Blocking."""
+    quote = extracted.quote
+    if quote is None:
+        return extracted
+    within = quote.start - quote.hit.start, quote.end - quote.hit.start
     try:
-        (found,) = reader.read(question, [quote.hit.text], within=[(start, end)])
-    except UserError:  # a question too long for it
-        return None
-    if found.margin < _SURE or not found.text or (found.start, found.end) == (start, end):
-        return None
-    return ExactAnswer(text=found.text, start=quote.hit.start + found.start, end=quote.hit.start + found.end)
+        (span,) = reader.read(question, [quote.hit.text], within=[within])
+    except UserError:
+        return extracted
+    fitted = weights()["reader zh" if Question(question).chinese else "reader en"]
+    chance = confidence(extracted.confidence, span.margin, fitted)
+    exact = None
+    if span.text and span.margin >= fitted["sure"] and (span.start, span.end) != within:
+        exact = ExactAnswer(text=span.text, start=quote.hit.start + span.start, end=quote.hit.start + span.end)
+    return replace(extracted, confidence=chance, found=chance >= fitted["threshold"], exact=exact)
+
+
+def confidence(chance: float, margin: float, fitted: Mapping[str, float]) -> float:
+    """The chance, 0 to 1, that a quotation answers: of the linear model's chance and the reader's margin."""
+    known, read_as = values(chance, margin)
+    return 1 / (1 + math.exp(-(fitted["bias"] + fitted["chance"] * known + fitted["margin"] * read_as)))
+
+
+def values(chance: float, margin: float) -> tuple[float, float]:
+    """What the chance is made of: the logit of the linear model's, and the margin."""
+    known = min(max(chance, _NEVER_SURE), 1 - _NEVER_SURE)
+    return math.log(known / (1 - known)), min(max(margin, -_FARTHEST), _FARTHEST)

@@ -14,7 +14,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from dizuo.core.documents import Citation, Hit
+from dizuo.core.documents import Citation, ExactAnswer, Hit
 from dizuo.core.protocols import Embedder
 from dizuo.knowledge.analyze import fold, terms
 from dizuo.knowledge.clues import is_row
@@ -101,6 +101,7 @@ class Extract:
     quote: Quote | None  # None: there is nothing to quote
     confidence: float
     found: bool
+    exact: ExactAnswer | None = None  # the words of it that answer, where a reader names them
 
 
 def extract(question: str, hits: Sequence[Hit], embedder: Embedder | None) -> Extract:

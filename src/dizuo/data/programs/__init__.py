@@ -21,7 +21,6 @@ from dizuo.data.sources import read
 
 SEED = 20261124
 PREFIX = "programs/"
-SPLITS = ("train", "validation", "test")
 _TEXT = {"en": "text/en-wikipedia", "zh": "text/zh-wikipedia"}
 _TEXT_SPLIT = {"train": "train", "validation": "val", "test": "val"}
 # Encyclopedia articles are skipped so that the three splits read different ones.
@@ -60,9 +59,9 @@ def program_rows(name: str, split: str, data: Path | None) -> Iterator[dict[str,
     program = PROGRAMS.get(name)
     if program is None:
         raise UserError("No program is named {name!r}. Programs: {known}.", name=name, known=", ".join(PROGRAMS))
-    if split not in SPLITS:
+    if split not in program.counts:
         raise UserError("The set {name} has no split {split!r}; it has {known}.", name=name, split=split,
-                        known=", ".join(SPLITS))  # fmt: skip
+                        known=", ".join(program.counts))  # fmt: skip
     return islice(program.rows(split, data), program.counts[split])
 
 
@@ -295,7 +294,7 @@ PROGRAMS: Mapping[str, Program] = {
             "questions of people asked of passages that do not answer them",
             f"CC BY-SA 4.0 ({credit})",
             (name,),
-            _counts(6_000, 400),
+            {**_counts(6_000, 400), "fold-0": 6_000, "fold-1": 6_000},
             lambda split, data, language=language: _elsewhere(language, split, data),
         )
         for language, name, credit in (("en", "squad_v2_en", "SQuAD 2.0"), ("zh", "cmrc2018_zh", "CMRC 2018"))
