@@ -190,7 +190,7 @@ def test_a_small_writer_is_known_as_such_and_nothing_else_is(made: Path, tmp_pat
 
 
 def test_how_well_a_model_calls_tools_is_told_where_it_was_measured(made: Path, tmp_path: Path) -> None:
-    from dizuo.evals.starter import keep
+    from dizuo.evals.kept import keep
 
     home = tmp_path / "home"
     copy(made / "talker", home / "talker")

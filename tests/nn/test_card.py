@@ -129,6 +129,8 @@ def test_weights_of_others_keep_the_name_and_the_licence_of_their_card(tmp_path:
     ]
     card = model_card(_saved(tmp_path, Provenance(data=[WIKIPEDIA, *found])))
     assert "- all-MiniLM-L6-v2: weights that training started from." in card
+    assert _front(card)["base_model"] == ["all-MiniLM-L6-v2"]
+    assert _front(card)["datasets"] == ["text/zh-wikipedia"]
     assert _front(card)["license"] == "cc-by-sa-4.0"
 
 

@@ -31,7 +31,7 @@ def test_a_citation_opens_its_source_at_the_marked_passage(visit: Visit, locale:
 
 @pytest.mark.parametrize(
     ("locale", "question", "words"),
-    [("en-US", WARRANTY, "24 months"), ("zh-CN", "员工每年有多少天带薪年假？", "十五天")],
+    [("en-US", WARRANTY, "24"), ("zh-CN", "员工每年有多少天带薪年假？", "十五")],
 )
 def test_the_words_that_answer_are_marked_in_the_answer_and_in_its_source(
     visit: Visit, locale: str, question: str, words: str

@@ -50,6 +50,7 @@ KINDS = ("answerable", "adversarial", "passage gone", "article gone")
 LEAST_ANSWERED = 0.82  # of the answerable questions of the fitting half, from the right passage
 LEAST_RIGHT = 0.75  # of the words that are named on the fitting half: right, by at least half of them
 _HALF = 0.5
+_NEVER = 1000.0  # a margin that none has
 _DEPTH = 60  # hits that are fetched, so that five are left when an article is left out
 
 # What a weight may be: a passage that lacks a word of the question can only count against it.
@@ -269,7 +270,7 @@ def fit_reader(
 
 def _surest(margins: Sequence[float], right: Sequence[bool]) -> float:
     """The lowest margin from which enough of the words named are right."""
-    best, hits = float("inf"), 0
+    best, hits = _NEVER, 0
     for n, (margin, is_right) in enumerate(sorted(zip(margins, right, strict=True), reverse=True), start=1):
         hits += is_right
         if hits >= LEAST_RIGHT * n:
@@ -383,7 +384,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _opened(folder: Path) -> Reader:
     """The model `local/NAME` of a folder anywhere."""
-    return Models(home=folder.parent).reader(f"local/{folder.name}")
+    return Models(folder=folder.parent).reader(f"local/{folder.name}")
 
 
 def _write(weights: Mapping[str, Any]) -> None:

@@ -1,10 +1,11 @@
 """Reading: exact match and F1 of quoted answers, and abstaining (Rajpurkar et al. 2016, §6.1; 2018, §5).
 
-    python -m dizuo.evals.reading --data FOLDER --reader FOLDER [--every N]
+    python -m dizuo.evals.reading --data FOLDER --reader FOLDER [--every N] [--keep]
 
 A reader is given a question and the passage that it was written for, and names a span or refuses. Beside it stand what
-`dizuo ask` quotes without a reader (a sentence), an untrained reader, and the passage's first sentence. Figures are of
-the split `test` of data/reading.py; every threshold comes from `validation`.
+`dizuo ask` quotes without a reader (a sentence), the words that the reader names in that, and the passage's first
+sentence. Figures are of the split `test` of data/reading.py; every threshold comes from `validation`. `--keep` writes
+them into the reader's dizuo.json and its card.
 
 Chinese is compared character by character, as CMRC 2018 does (Cui et al. 2019).
 """
@@ -25,6 +26,7 @@ import numpy as np
 from dizuo.core.documents import Hit
 from dizuo.core.protocols import Embedder
 from dizuo.evals.fitting import area_under_roc, wilson
+from dizuo.evals.kept import keep
 
 _ARTICLE = re.compile(r"\b(?:a|an|the)\b")
 _PUNCTUATION = re.compile(f"[{re.escape(string.punctuation)}，。、；：？！“”‘’「」『』《》（）【】…—～·]")
@@ -156,13 +158,33 @@ def by_extract(embedder: Embedder | None) -> Subject:
     from dizuo.knowledge.extract import extract
 
     def subject(row: Mapping[str, Any]) -> tuple[str, float]:
-        text = row["passage"]
-        hit = Hit(document="", document_id="", chunk="", text=text, score=1.0, heading="", page=None, start=0,
-                  end=len(text), legs={})  # fmt: skip
-        found = extract(row["question"], [hit], embedder)
+        found = extract(row["question"], [_hit(row["passage"])], embedder)
         return (found.quote.text, found.confidence) if found.quote else ("", 0.0)
 
     return subject
+
+
+def by_words(folder: Path, embedder: Embedder | None) -> Subject:
+    """The words that a reader names in the sentence that `dizuo ask` quotes, whether it is sure of them or not."""
+    from dizuo.inference.reader import Reader
+    from dizuo.knowledge.extract import extract
+
+    reader = Reader(folder)
+
+    def subject(row: Mapping[str, Any]) -> tuple[str, float]:
+        found = extract(row["question"], [_hit(row["passage"])], embedder)
+        if found.quote is None:
+            return "", -np.inf
+        within = found.quote.start, found.quote.end
+        (answer,) = reader.read(row["question"], [row["passage"]], within=[within])
+        return answer.text, answer.margin
+
+    return subject
+
+
+def _hit(text: str) -> Hit:
+    return Hit(document="", document_id="", chunk="", text=text, score=1.0, heading="", page=None, start=0,
+               end=len(text), legs={})  # fmt: skip
 
 
 def by_first_sentence(row: Mapping[str, Any]) -> tuple[str, float]:
@@ -180,17 +202,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--set", default="squad_v2_en", help="squad_v2_en or cmrc2018_zh")
     parser.add_argument("--reader", type=Path, action="append", default=[], help="folder of a reader; may come again")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="ask every Nth question only")
+    parser.add_argument("--keep", action="store_true", help="also write the figures into the readers' dizuo.json")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
     splits = {split: list(read_reading(options.set, split, options.data)) for split in ("validation", "test")}
     splits["test"] = splits["test"][:: options.every]
-    subjects: dict[str, Subject] = {"first sentence": by_first_sentence, "extract": by_extract(LocalEmbedder())}
+    embedder = LocalEmbedder()
+    subjects: dict[str, Subject] = {"first sentence": by_first_sentence, "extract": by_extract(embedder)}
     subjects |= {folder.name: by_reader(folder) for folder in options.reader}
+    subjects |= {f"extract, {folder.name}": by_words(folder, embedder) for folder in options.reader}
     scores = {}
     for name, subject in subjects.items():
         threshold = fit_threshold(read(splits["validation"], subject))
         scores[name] = score(read(splits["test"], subject), threshold)
+    if options.keep:
+        figures = {name: {f"reading {options.set}": _known(one)} for name, one in scores.items()}
+        for folder in options.reader:
+            others = {name: one for name, one in figures.items() if name.startswith(("first", "extract"))}
+            keep(folder, {**figures[folder.name], "beside": others})
     print(json.dumps({name: asdict(one) for name, one in scores.items()}, indent=1) if options.json else _table(scores))
+
+
+def _known(scores: Scores) -> dict[str, float]:
+    return {name: value for name, value in asdict(scores).items() if value is not None}
 
 
 def _table(scores: Mapping[str, Scores]) -> str:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dizuo.core.errors import UserError
+from dizuo.evals.kept import keep
 from dizuo.evals.reading import Read, Scores, score
 
 if TYPE_CHECKING:
@@ -275,17 +276,6 @@ def measure(folder: Path, data: Path, every: int) -> dict[str, Any]:
         }  # fmt: skip
     finally:
         engine.close()
-
-
-def keep(folder: Path, figures: Mapping[str, Any]) -> None:
-    """Writes figures among the scores of a checkpoint, where the catalogue of models finds them, and its card anew."""
-    from dizuo.nn.card import model_card
-
-    file = folder / "dizuo.json"
-    about = json.loads(file.read_text("utf-8")) if file.is_file() else {}
-    about["scores"] = {**about.get("scores", {}), **figures}
-    file.write_text(json.dumps(about, ensure_ascii=False, indent=2) + "\n", "utf-8")
-    (folder / "README.md").write_text(model_card(folder), "utf-8")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from dizuo.core import effort
 from dizuo.core.errors import UserError
-from dizuo.inference.packed import pack
+from dizuo.inference.packed import fastest_type, pack_encoder
+from dizuo.inference.quantize import precision_of
 from dizuo.nn.checkpoint import load_model
 from dizuo.nn.tokenizer import tokenizer_of
 
@@ -55,8 +56,8 @@ class WindowEncoder:
                 found=type(model).__name__,
                 needed=kind.__name__,
             )
-        pack(model)
         self.model: Any = model
+        pack_encoder(self.model.encoder, torch.float32 if precision_of(folder) == "float32" else fastest_type())
         self.longest: int = self.model.encoder.config.positions
         self._tokenizer = tokenizer_of(folder)
         self._single = tokenizer_of(folder)

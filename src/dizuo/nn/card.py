@@ -12,7 +12,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from dizuo.core.errors import UserError
-from dizuo.nn.checkpoint import Provenance, read_provenance
+from dizuo.nn.checkpoint import BASE_WEIGHTS, Provenance, read_provenance
 from dizuo.nn.int8 import is_int8
 from dizuo.nn.layout import read_json
 
@@ -58,14 +58,20 @@ def _front_matter(folder: Path, config: Mapping[str, Any], made: Provenance) -> 
     task, does = _task(folder, config)
     licence, why = _licence(made)
     tags = ["dizuo", made.recipe.get("stage"), "reward-model" if "reward model" in does else None]
+    names = {
+        base: list(dict.fromkeys(
+            str(one["name"]) for one in made.data if one.get("name") and (one.get("about") == BASE_WEIGHTS) == base
+        ))
+        for base in (True, False)
+    }  # fmt: skip
     front = {
         "license": licence,
         "license_name": why if licence == "other" else None,
         "language": _languages(made),
         "library_name": _library(task, config),
         "pipeline_tag": task,
-        "base_model": list(made.parents),
-        "datasets": list(dict.fromkeys(str(one["name"]) for one in made.data if one.get("name"))),
+        "base_model": [*made.parents, *names[True]],
+        "datasets": names[False],
         "tags": [str(one) for one in tags if one],
     }
     return {key: value for key, value in front.items() if value}

@@ -73,6 +73,8 @@ _CLASSES = {
     "SentenceEncoder": "convert_heads",
     "RewardModel": "convert_heads",
 }
+# What `data` of a Provenance says of weights from elsewhere: no set, but their licence and credit count as one's.
+BASE_WEIGHTS = "weights that training started from"
 # All that transformers and sentence-transformers may keep of a tokenizer in a folder.
 _TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
@@ -235,7 +237,7 @@ def _weights_of_others(folder: Path) -> list[dict[str, Any]]:
     if not isinstance(front, dict):
         return []
     heading = re.search(r"^# +(.+)$", found[2], re.MULTILINE)
-    named = {"name": heading[1].strip() if heading else folder.name, "about": "weights that training started from"}
+    named = {"name": heading[1].strip() if heading else folder.name, "about": BASE_WEIGHTS}
     facts = (("licence", front.get("license")), ("language", front.get("language")))
     return [named | {key: value for key, value in facts if value}]
 

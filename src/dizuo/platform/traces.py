@@ -40,7 +40,7 @@ _SHOWN = frozenset(
         _("classification"), _("reading"), _("translation"), _("indexing"),
         _("cache"), _("route"), _("attempt"), _("request"),
         _("load"), _("engine"), _("queue"), _("prefill"), _("decode"),
-        _("knowledge.search"), _("knowledge.extract"),
+        _("knowledge.search"), _("knowledge.extract"), _("knowledge.read"),
     )
 )  # fmt: skip
 
