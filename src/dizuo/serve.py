@@ -1,6 +1,5 @@
 """The server: API and studio in one process, with the jobs' worker and a warm embedder behind them."""
 
-import ctypes
 import errno
 import gc
 import ipaddress
@@ -13,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from dizuo.core import heap
 from dizuo.core.errors import DizuoError, UserError
 from dizuo.platform.home_lock import announced
 from dizuo.platform.settings import address
@@ -87,7 +87,7 @@ class Backstage:
                     self._house.traces.prune()
                 except Exception:
                     logger.exception("old traces are not deleted; trying again later")
-            _trim()
+            heap.trim()
             if self._stopped.wait(_TRIM_EVERY_S):
                 return
 
@@ -233,14 +233,6 @@ def _settle() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECT_AFTER, 10, 10)
-
-
-def _trim() -> None:
-    """Gives the system back what is free among what is in use: with many threads glibc keeps it, some 30 MB in an hour
-    of 100 requests a second, and takes milliseconds to let go."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # no other C library has it
-    if trim is not None:
-        trim(0)
 
 
 def _refuse_open_door(house: House) -> None:

@@ -14,6 +14,7 @@ from dizuo.core.errors import UserError
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+    from numpy.typing import NDArray
 
 Example = TypeVar("Example")
 Collated = TypeVar("Collated")
@@ -72,7 +73,7 @@ def on_device_of(batch: Tensors, model: nn.Module) -> Tensors:
     return replace(batch, **{one.name: getattr(batch, one.name).to(device) for one in fields(batch)})
 
 
-def filled(rows: Sequence[Sequence[int]], with_: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+def filled(rows: "Sequence[Sequence[int] | NDArray[Any]]", with_: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids (B, T) filled up to the longest of the rows, and the mask of what is a token, (B, T) of bool."""
     lengths = torch.tensor([len(row) for row in rows])
     ids = torch.full((len(rows), int(lengths.max())), with_)

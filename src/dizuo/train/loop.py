@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from dizuo.core import heap
 from dizuo.core.errors import UserError
 from dizuo.nn.card import model_card
 from dizuo.train import distributed
@@ -27,6 +28,7 @@ _log = logging.getLogger(__name__)
 
 _METRICS_EVERY_S = 1.0  # a line for every step, the status at most so often
 _RATE_OVER_STEPS = 20  # tokens a second and the ETA are over so many
+_TRIM_EVERY = 20  # steps: memory of batches of other lengths goes back
 
 
 def train(
@@ -122,6 +124,8 @@ class _Run:
         for optimizer in self._optimizers:
             optimizer.step()
             optimizer.zero_grad()
+        if step % _TRIM_EVERY == 0:
+            heap.trim()
         took = time.perf_counter() - begun
         self._tokens += tokens
         self._seconds += took
