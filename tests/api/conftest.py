@@ -114,13 +114,15 @@ def until(true: Callable[[], bool], within_s: float = 10) -> None:
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """Gone before the tests of another folder: one process does the jobs of one home."""
     from dizuo.knowledge.answer import Answerer
+    from dizuo.knowledge.exact import READER
 
     home = tmp_path_factory.mktemp("api") / "home"
     prepare_home(request, home)
     environ = {"DIZUO_HOME": str(home), "DIZUO_MAX_FILE_MB": "2"}
     with House.open({**environ, "DIZUO_MAX_ARCHIVE_MB": "4"}) as house:
         # Knowledge bases answer by quotation; the model is asked by its name.
-        house.answerer = Answerer(house.library, None, house.embedder)
+        reader = house.models.reader(READER)
+        house.answerer = Answerer(house.library, None, house.embedder, reader=reader)
         house.chat_model = ScriptedModel(MODEL)
         owner = house.identity.owner()
         member = house.identity.create_user("member")

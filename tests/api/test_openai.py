@@ -68,6 +68,8 @@ def test_a_knowledge_base_answers_with_citations_as_annotations(
     extra = cited.model_extra or {}
     assert text[extra["start"] : extra["end"]] == extra["quote"]
     assert answer in extra["quote"]
+    exact = extra["exact"]
+    assert text[exact["start"] : exact["end"]] == exact["text"] in extra["quote"], "the words that answer"
 
 
 def test_a_streamed_answer_is_the_same_and_ends_with_citations_and_usage(ai: openai.OpenAI) -> None:

@@ -8,11 +8,13 @@ from dizuo.core.errors import NotFound, UserError
 from dizuo.gateway.models import LOCAL_EMBEDDER, Models
 from tests.tiny_models import save_llama
 
-SHIPPED = [LOCAL_EMBEDDER, "local/starter"]
+SHIPPED = [LOCAL_EMBEDDER, "local/reader", "local/starter"]
 
 
 def test_without_settings_there_are_the_models_that_ship() -> None:
-    assert [(info.name, info.kind) for info in Models().list()] == [*zip(SHIPPED, ("embedding", "chat"), strict=True)]
+    assert [(info.name, info.kind) for info in Models().list()] == [
+        *zip(SHIPPED, ("embedding", "reader", "chat"), strict=True)
+    ]
 
 
 def test_the_chat_model_of_the_settings_is_listed_and_made() -> None:

@@ -9,7 +9,7 @@ from dizuo.evals.answering import _surest
 from dizuo.gateway.local_folders import SHIPPED
 from dizuo.gateway.models import Models
 from dizuo.knowledge import exact
-from dizuo.knowledge.extract import Extract, Quote, extract, weights
+from dizuo.knowledge.extract import Extract, Quote, extract, fitted
 
 FOLDER = SHIPPED / "reader"
 OFFICE = (
@@ -57,10 +57,12 @@ def test_it_is_small_and_its_card_says_what_made_it_and_what_it_reaches() -> Non
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_a_wider_margin_never_makes_an_answer_less_sure(language: str) -> None:
-    fitted = weights()[f"reader {language}"]
-    chances = [exact.confidence(0.4, margin, fitted) for margin in (-50, -5, 0, 5, 50)]
+    weights = fitted()["readers"][language]
+    chances = [exact.confidence(0.4, margin, weights) for margin in (-50, -5, 0, 5, 50)]
     assert chances == sorted(chances)
-    assert all(0 < one < 1 for one in (*chances, exact.confidence(0.0, -50, fitted), exact.confidence(1.0, 50, fitted)))
+    assert all(
+        0 < one < 1 for one in (*chances, exact.confidence(0.0, -50, weights), exact.confidence(1.0, 50, weights))
+    )
 
 
 def test_where_nothing_is_quoted_nothing_is_read() -> None:

@@ -366,8 +366,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             splits = split_passages(list(collection.passages))
             asked = list(cases(collection, retriever, for_fitting, every=options.every))
             folds = [splits["fold-0"], splits["fold-1"]]
-            weights[f"reader {collection.name}"] = fit_reader(asked, embedder, of_folds, folds)
-            _write(weights)
+            _write(readers={collection.name: fit_reader(asked, embedder, of_folds, folds)})
         asked = list(cases(collection, retriever, for_measuring, every=options.every))
         reports = [*measure(collection.name, asked, embedder, reader)]
         reports += measure(f"{collection.name} unread", asked, embedder)
@@ -387,16 +386,22 @@ def _opened(folder: Path) -> Reader:
     return Models(folder=folder.parent).reader(f"local/{folder.name}")
 
 
-def _write(weights: Mapping[str, Any]) -> None:
+def _write(weights: Mapping[str, Any] | None = None, readers: Mapping[str, Any] | None = None) -> None:
     about = {
-        "made_by": "python -m dizuo.evals.answering --fit",
+        "made_by": "python -m dizuo.evals.answering --fit; readers: --fit-reader",
         "data": "squad_v2_en (chrischute/squad@85623adeb9e6), cmrc2018_zh (ymcui/cmrc2018@c0eb1b6ba219), CC BY-SA 4.0",
         "split": f"half of the passages, seed {SEED}",
         "least_answered": LEAST_ANSWERED,
     }
-    text = json.dumps({"about": about, "weights": {**extract.weights(), **weights}}, indent=1, ensure_ascii=False)
+    known = extract.fitted()
+    whole = {
+        "about": about,
+        "weights": {**known["weights"], **(weights or {})},
+        "readers": {**known["readers"], **(readers or {})},
+    }
+    text = json.dumps(whole, indent=1, ensure_ascii=False)
     Path(extract.__file__).with_name("extract.json").write_text(text + "\n", "utf-8")
-    extract.weights.cache_clear()
+    extract.fitted.cache_clear()
 
 
 if __name__ == "__main__":

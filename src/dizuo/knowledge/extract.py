@@ -373,7 +373,12 @@ def _tightened(text: str, start: int, end: int) -> tuple[int, int]:
     return start, cuts[-1] if cuts else start + _LONGEST
 
 
-@cache
 def weights() -> Mapping[str, Mapping[str, Any]]:
     """By language, and by language and embedder where meaning is compared too."""
-    return json.loads(files("dizuo.knowledge").joinpath("extract.json").read_text("utf-8"))["weights"]
+    return fitted()["weights"]
+
+
+@cache
+def fitted() -> Mapping[str, Mapping[str, Any]]:
+    """All that was fitted: `weights`, and by language what is made of a reader's margin (exact.py), `readers`."""
+    return json.loads(files("dizuo.knowledge").joinpath("extract.json").read_text("utf-8"))
