@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dizuo.evals.answering import Remembering, Report, cases, halves, measure, run
+from dizuo.evals.answering import Remembering, Report, answers, cases, halves, measure, run, with_reader
 from dizuo.evals.fitting import area_under_roc, fit_chance, fit_ranking, wilson
 from dizuo.evals.sets import Asked, Collection, cmrc, squad
 from dizuo.gateway.local import LocalEmbedder
@@ -35,7 +35,9 @@ def shares(collection: Collection, home: Path) -> Mapping[str, float]:
         [collection],
         embedder,
         home,
-        lambda c, retriever: measure(c.name, list(cases(c, retriever, asked_of)), embedder, Models().reader(READER)),
+        lambda c, retriever: measure(
+            c.name, with_reader(answers(list(cases(c, retriever, asked_of)), embedder), Models().reader(READER))
+        ),
     )
     found: dict[str, Report] = {report.kind: report for report in reports}
     answerable = found["answerable"]

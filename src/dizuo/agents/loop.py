@@ -120,7 +120,7 @@ class Loop:
             seconds=time.perf_counter() - began,
         )
 
-    async def _hear(self, messages: Sequence[Message], answer: "_Answer") -> None:
+    async def _hear(self, messages: Sequence[Message], answer: _Answer) -> None:
         """Asks once, and takes what comes into `answer`. Raises DizuoError, also for what breaks off midway."""
         options: dict[str, Any] = {"tools": self._described} if self._described else {}
         async with aclosing(self._model.stream(messages, **options)) as events:  # type: ignore[type-var]

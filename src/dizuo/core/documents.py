@@ -155,10 +155,14 @@ class Citation(Noun):
 
     def exact_in(self, text: str) -> tuple[int, int] | None:
         """The characters of a text with the quote in it that are the exact answer; None where it is not named."""
-        at = text.find(self.quote)
-        if self.exact is None or at < 0:
+        if self.exact is None or (at := text.find(self.quote)) < 0:
             return None
-        return at + self.exact.start - self.start, at + self.exact.end - self.start
+        return self.exact_at(at)
+
+    def exact_at(self, start: int) -> tuple[int, int] | None:
+        """The same of a text that has the quote at `start`."""
+        moved = start - self.start
+        return None if self.exact is None else (self.exact.start + moved, self.exact.end + moved)
 
 
 class Answer(Noun):

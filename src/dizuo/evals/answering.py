@@ -32,11 +32,10 @@ from dizuo.core.documents import Hit
 from dizuo.core.protocols import Embedder, Reader
 from dizuo.data.reading import split_passages
 from dizuo.evals.fitting import area_under_roc, fit_chance, fit_ranking, wilson
-from dizuo.evals.reading import f1
+from dizuo.evals.reading import f1, opened
 from dizuo.evals.retrieval import fill
 from dizuo.evals.sets import Asked, Collection, cmrc, squad
 from dizuo.gateway.local_folders import SHIPPED
-from dizuo.gateway.models import Models
 from dizuo.knowledge import exact, extract
 from dizuo.knowledge.features import DENSE_NAMES, NAMES, Question, features, passage
 from dizuo.knowledge.retrieve import Retriever
@@ -142,15 +141,23 @@ def cases(collection: Collection, retriever: Retriever, passages: frozenset[str]
                 yield Case(asked, "article gone", without(collection.article_of(asked.passage)))
 
 
-def measure(
-    scenario: str, asked: Sequence[Case], embedder: Embedder | None, reader: Reader | None = None
-) -> Sequence[Report]:
-    """The figures of the answerer as it ships, or without its reader."""
+Answers = Sequence[tuple[Case, extract.Extract]]
+
+
+def answers(asked: Sequence[Case], embedder: Embedder | None) -> Answers:
+    """What is quoted to each question, before a reader has seen it."""
+    return [(case, extract.extract(case.asked.text, case.hits, embedder)) for case in asked]
+
+
+def with_reader(found: Answers, reader: Reader) -> Answers:
+    """The same as the reader leaves it."""
+    return [(case, exact.read(case.asked.text, extracted, reader)) for case, extracted in found]
+
+
+def measure(scenario: str, given: Answers) -> Sequence[Report]:
+    """The figures of each kind of question."""
     found: dict[str, list[tuple[Case, extract.Extract]]] = {}
-    for case in asked:
-        extracted = extract.extract(case.asked.text, case.hits, embedder)
-        if reader is not None:
-            extracted = exact.read(case.asked.text, extracted, reader)
+    for case, extracted in given:
         found.setdefault(case.kind, []).append((case, extracted))
     sure = np.array([one.confidence for _case, one in found.get("answerable", [])])
     reports: list[Report] = []
@@ -244,14 +251,12 @@ def fit_reader(
     """What is made of a reader's margin (`exact.read`). `readers[n]` has learnt from the passages `folds[n]`, and is
     asked about those of the other fold."""
     seen = []
-    for case in asked:
-        extracted = extract.extract(case.asked.text, case.hits, embedder)
+    for case, extracted in answers(asked, embedder):
         quote = extracted.quote
         if quote is None:
             continue
-        within = quote.start - quote.hit.start, quote.end - quote.hit.start
         reader = readers[1] if case.asked.passage in folds[0] else readers[0]
-        (span,) = reader.read(case.asked.text, [quote.hit.text], within=[within])
+        (span,) = reader.read(case.asked.text, [quote.hit.text], within=[quote.within])
         right = case.kind == "answerable" and quote.hit.document == case.asked.passage
         seen.append((case, extracted.confidence, span, right))
     rows = np.array([exact.values(chance, span.margin) for _case, chance, span, _right in seen])
@@ -353,8 +358,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from dizuo.gateway.local import LocalEmbedder
 
     embedder = Remembering(LocalEmbedder())
-    reader = _opened(options.reader)
-    of_folds = [_opened(folder) for folder in options.fit_reader or ()]
+    reader = opened(options.reader.resolve())
+    of_folds = [opened(folder.resolve()) for folder in options.fit_reader or ()]
     weights: dict[str, Any] = {}
 
     def work(collection: Collection, retriever: Retriever) -> Sequence[Report]:
@@ -368,10 +373,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             folds = [splits["fold-0"], splits["fold-1"]]
             _write(readers={collection.name: fit_reader(asked, embedder, of_folds, folds)})
         asked = list(cases(collection, retriever, for_measuring, every=options.every))
-        reports = [*measure(collection.name, asked, embedder, reader)]
-        reports += measure(f"{collection.name} unread", asked, embedder)
+        found = answers(asked, embedder)
+        reports = [*measure(collection.name, with_reader(found, reader)), *measure(f"{collection.name} unread", found)]
         if f"{collection.name} {embedder.name}" in extract.weights():
-            reports += measure(f"{collection.name} words", asked, None)
+            reports += measure(f"{collection.name} words", answers(asked, None))
         return reports
 
     with tempfile.TemporaryDirectory() as home:
@@ -379,11 +384,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             r for part in run([squad(options.data), cmrc(options.data)], embedder, Path(home), work) for r in part
         ]
     print(json.dumps([asdict(r) for r in reports], indent=1) if options.json else _table(reports))
-
-
-def _opened(folder: Path) -> Reader:
-    """The model `local/NAME` of a folder anywhere."""
-    return Models(folder=folder.parent).reader(f"local/{folder.name}")
 
 
 def _write(weights: Mapping[str, Any] | None = None, readers: Mapping[str, Any] | None = None) -> None:

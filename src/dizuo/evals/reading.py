@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from dizuo.core.documents import Hit
-from dizuo.core.protocols import Embedder
+from dizuo.core.protocols import Embedder, Reader
 from dizuo.evals.fitting import area_under_roc, wilson
 from dizuo.evals.kept import keep
 
@@ -140,11 +140,15 @@ def read(rows: Sequence[Mapping[str, Any]], subject: Subject) -> list[Read]:
     ]
 
 
-def by_reader(folder: Path) -> Subject:
-    """A trained reader: the margin over its null score is its confidence."""
-    from dizuo.inference.reader import Reader
+def opened(folder: Path) -> Reader:
+    """The reader of a folder anywhere, as it serves."""
+    from dizuo.gateway.models import Models
 
-    reader = Reader(folder)
+    return Models(folder=folder.parent).reader(f"local/{folder.name}")
+
+
+def by_reader(reader: Reader) -> Subject:
+    """A trained reader: the margin over its null score is its confidence."""
 
     def subject(row: Mapping[str, Any]) -> tuple[str, float]:
         (answer,) = reader.read(row["question"], [row["passage"]])
@@ -164,19 +168,15 @@ def by_extract(embedder: Embedder | None) -> Subject:
     return subject
 
 
-def by_words(folder: Path, embedder: Embedder | None) -> Subject:
+def by_words(reader: Reader, embedder: Embedder | None) -> Subject:
     """The words that a reader names in the sentence that `dizuo ask` quotes, whether it is sure of them or not."""
-    from dizuo.inference.reader import Reader
     from dizuo.knowledge.extract import extract
-
-    reader = Reader(folder)
 
     def subject(row: Mapping[str, Any]) -> tuple[str, float]:
         found = extract(row["question"], [_hit(row["passage"])], embedder)
         if found.quote is None:
             return "", -np.inf
-        within = found.quote.start, found.quote.end
-        (answer,) = reader.read(row["question"], [row["passage"]], within=[within])
+        (answer,) = reader.read(row["question"], [row["passage"]], within=[found.quote.within])
         return answer.text, answer.margin
 
     return subject
@@ -209,8 +209,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     splits["test"] = splits["test"][:: options.every]
     embedder = LocalEmbedder()
     subjects: dict[str, Subject] = {"first sentence": by_first_sentence, "extract": by_extract(embedder)}
-    subjects |= {folder.name: by_reader(folder) for folder in options.reader}
-    subjects |= {f"extract, {folder.name}": by_words(folder, embedder) for folder in options.reader}
+    readers = {folder.name: opened(folder.resolve()) for folder in options.reader}
+    subjects |= {name: by_reader(reader) for name, reader in readers.items()}
+    subjects |= {f"extract, {name}": by_words(reader, embedder) for name, reader in readers.items()}
     scores = {}
     for name, subject in subjects.items():
         threshold = fit_threshold(read(splits["validation"], subject))

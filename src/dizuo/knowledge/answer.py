@@ -192,7 +192,7 @@ class Answerer:
             yield TextDelta(text=text)
             yield Done(answer=_refusal(text, begun, extracted.confidence))
             return
-        citation = extracted.quote.citation().model_copy(update={"exact": extracted.exact})
+        citation = extracted.quote.citation(exact=extracted.exact)
         text = _with_mark(extracted.quote.shown)
         yield CitationFound(index=1, citation=citation)
         yield TextDelta(text=text)

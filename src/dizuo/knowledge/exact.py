@@ -26,16 +26,15 @@ def read(question: str, extracted: Extract, reader: Reader) -> Extract:
     quote = extracted.quote
     if quote is None:
         return extracted
-    within = quote.start - quote.hit.start, quote.end - quote.hit.start
     try:
-        (span,) = reader.read(question, [quote.hit.text], within=[within])
+        (span,) = reader.read(question, [quote.hit.text], within=[quote.within])
     except UserError as error:
         _log.warning("%s has not read: %s", reader.name, error)
         return extracted
     weights = fitted()["readers"]["zh" if Question(question).chinese else "en"]
     chance = confidence(extracted.confidence, span.margin, weights)
     exact = None
-    if span.text and span.margin >= weights["sure"] and (span.start, span.end) != within:
+    if span.text and span.margin >= weights["sure"] and (span.start, span.end) != quote.within:
         exact = ExactAnswer(text=span.text, start=quote.hit.start + span.start, end=quote.hit.start + span.end)
     return replace(extracted, confidence=chance, found=chance >= weights["threshold"], exact=exact)
 

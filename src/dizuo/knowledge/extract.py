@@ -63,15 +63,20 @@ class Quote:
     header: str = ""  # of the table whose rows are quoted; the keys above a value of JSON
 
     @property
+    def within(self) -> tuple[int, int]:
+        """From and to which character of the passage it goes."""
+        return self.start - self.hit.start, self.end - self.hit.start
+
+    @property
     def text(self) -> str:
-        return self.hit.text[self.start - self.hit.start : self.end - self.hit.start]
+        return self.hit.text[slice(*self.within)]
 
     @property
     def shown(self) -> str:
         """The quotation for the answer: word for word, a table's row below its header, pictures left out."""
         return without_images(f"{self.header}\n{self.text}" if self.header else self.text)
 
-    def citation(self, *, supported: bool = True) -> Citation:
+    def citation(self, *, supported: bool = True, exact: ExactAnswer | None = None) -> Citation:
         return Citation(
             document=self.hit.document,
             document_id=self.hit.document_id,
@@ -81,6 +86,7 @@ class Quote:
             start=self.start,
             end=self.end,
             supported=supported,
+            exact=exact,
         )
 
 

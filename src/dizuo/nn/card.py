@@ -4,7 +4,7 @@ All of it comes from `dizuo.json`, `config.json` and the weights' header, so the
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -58,23 +58,23 @@ def _front_matter(folder: Path, config: Mapping[str, Any], made: Provenance) -> 
     task, does = _task(folder, config)
     licence, why = _licence(made)
     tags = ["dizuo", made.recipe.get("stage"), "reward-model" if "reward model" in does else None]
-    names = {
-        base: list(dict.fromkeys(
-            str(one["name"]) for one in made.data if one.get("name") and (one.get("about") == BASE_WEIGHTS) == base
-        ))
-        for base in (True, False)
-    }  # fmt: skip
+    weights = [one for one in made.data if one.get("about") == BASE_WEIGHTS]
+    sets = [one for one in made.data if one.get("about") != BASE_WEIGHTS]
     front = {
         "license": licence,
         "license_name": why if licence == "other" else None,
         "language": _languages(made),
         "library_name": _library(task, config),
         "pipeline_tag": task,
-        "base_model": [*made.parents, *names[True]],
-        "datasets": names[False],
+        "base_model": [*made.parents, *_names(weights)],
+        "datasets": _names(sets),
         "tags": [str(one) for one in tags if one],
     }
     return {key: value for key, value in front.items() if value}
+
+
+def _names(data: Sequence[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(str(one["name"]) for one in data if one.get("name")))
 
 
 def _sections(folder: Path, config: Mapping[str, Any], made: Provenance) -> Iterator[list[str]]:

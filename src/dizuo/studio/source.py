@@ -86,7 +86,7 @@ class SourcePanel:
                 if first > 0:
                     page.el("span", "muted", "… ")
                 shown = text[first:last]
-                marked(page, shown, [(start - first, end - first)], exact=_exact(citation, start - first))
+                marked(page, shown, [(start - first, end - first)], exact=citation.exact_at(start - first))
                 if last < len(text):
                     page.el("span", "muted", " …")
         base = f"/knowledge/{quote(knowledge, safe='')}/documents/{quote(citation.document_id, safe='')}"
@@ -99,12 +99,6 @@ class SourcePanel:
             with page.el("a", "button small", href=file, download=True):
                 page.icon("download")
                 page.text("span", "", _("Original file"))
-
-
-def _exact(citation: Citation, at: int) -> tuple[int, int] | None:
-    """The words that answer, in a text that has the quote at `at`."""
-    exact = citation.exact
-    return exact and (exact.start - citation.start + at, exact.end - citation.start + at)
 
 
 def place(page: Page, number: int | None, heading: str) -> Element:
